@@ -1,1 +1,31 @@
+//! The Kubernetes operator that makes Airflow on Azure passwordless.
+//!
+//! Data flows one way, and each arrow is one function:
+//!
+//! ```text
+//! watch → observe → Snapshot → plan → Plan → apply → Outcome → status
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`api`] | the custom resources, as users write and read them |
+//! | [`model`] | parsed vocabulary: resource IDs, issuers, subjects, federated credentials |
+//! | [`azure`] | the Azure Resource Manager client; knows nothing of the operator |
+//! | [`observe`] | reads the cluster and Azure; never writes |
+//! | [`plan`] | pure: what has to be done, and what stands in the way |
+//! | [`apply`] | the effects, one result per step |
+//! | [`status`] | pure: what the user reads |
+//! | [`controller`] | watches, retries, and the loop around all of that |
+//! | [`cli`] | the `awi` command |
 
+pub mod api;
+pub mod apply;
+pub mod azure;
+pub mod cli;
+pub mod controller;
+pub mod grant;
+pub mod model;
+pub mod observe;
+pub mod plan;
+pub mod problem;
+pub mod status;

@@ -1,0 +1,95 @@
+//! Condition types and reasons: every word that `kubectl wait` and alerts can build on.
+
+use std::fmt;
+
+/// `Ready`, and one type per step beneath it, in the order in which the steps are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// All steps are done for all accounts.
+    Ready,
+    /// The identity's client and tenant ID and the cluster's issuer are known.
+    IdentityResolved,
+    /// An `AzureIdentityGrant` covers the identity, the namespace and the accounts.
+    Granted,
+    /// Every account has its federated identity credential.
+    CredentialsFederated,
+    /// Every account carries the client and tenant ID.
+    ServiceAccountsAnnotated,
+    /// The Secret holds the connections.
+    ConnectionsWritten,
+}
+
+impl ConditionType {
+    /// The types beneath `Ready`, in the order in which the steps are taken.
+    pub const STEPS: [Self; 5] = [
+        Self::IdentityResolved,
+        Self::Granted,
+        Self::CredentialsFederated,
+        Self::ServiceAccountsAnnotated,
+        Self::ConnectionsWritten,
+    ];
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a condition is as it is. The README explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The step is done.
+    Done,
+    /// An earlier step has to succeed first.
+    Waiting,
+    /// `spec.suspend` is true.
+    Suspended,
+    /// The object is being deleted, and its traces are being removed.
+    Deleting,
+    /// The spec holds a value that the schema could not refuse.
+    InvalidSpec,
+
+    /// The managed identity does not exist.
+    IdentityNotFound,
+    /// Azure's client or tenant ID differs from the pinned one.
+    IdentityMismatch,
+    /// The API server does not tell its issuer, or tells one that Azure cannot use.
+    IssuerUnknown,
+    /// No grant covers the object.
+    NotGranted,
+
+    /// No ServiceAccount of the release was found.
+    NoServiceAccounts,
+    /// A ServiceAccount does not exist yet.
+    ServiceAccountMissing,
+    /// Someone else owns the annotation, the credential or the Secret.
+    Conflict,
+    /// The identity carries as many credentials as Azure allows.
+    LimitReached,
+
+    /// Azure does not accept the operator's own token.
+    AzureUnauthenticated,
+    /// The operator lacks a role on the identity.
+    AzureForbidden,
+    /// An Azure Policy refuses the credential.
+    AzurePolicy,
+    /// A lock keeps the credential from being deleted.
+    AzureLocked,
+    /// Azure asks to slow down.
+    AzureThrottled,
+    /// Another writer, perhaps another cluster, is changing the identity.
+    AzureBusy,
+    /// Azure cannot be reached or answers with a server error.
+    AzureUnavailable,
+    /// Azure refused the request for another reason.
+    AzureRefused,
+    /// The API server refused or did not answer.
+    ClusterError,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

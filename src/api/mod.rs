@@ -1,0 +1,43 @@
+//! The public contract: custom resources, and every name that the operator puts on an object.
+
+mod airflow_workload_identity;
+mod azure_identity_grant;
+mod conditions;
+mod status;
+
+pub use airflow_workload_identity::{
+    Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentitySpec, AzureConnection, Component,
+    Connection, ConnectionSecret, DeletionPolicy, Federation, Identity, ManagedIdentity,
+    SecretFormat,
+};
+pub use azure_identity_grant::{
+    AzureIdentityGrant, AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces,
+};
+pub use conditions::{ConditionType, Reason};
+pub use status::{
+    AirflowWorkloadIdentityStatus, CredentialRecord, SecretStatus, ServiceAccountStatus,
+};
+
+/// API group of both kinds.
+pub const GROUP: &str = "airflow-workload-identity.io";
+/// The operator's name: field manager of its own objects, event source, `managed-by` label.
+pub const OPERATOR: &str = "airflow-workload-identity";
+/// Keeps a deleted object until its credentials, annotations and Secret are gone.
+pub const FINALIZER: &str = "airflow-workload-identity.io/cleanup";
+/// On the connection Secret: SHA-256 of its data, so that a rollout can follow it.
+pub const CHECKSUM_ANNOTATION: &str = "airflow-workload-identity.io/checksum";
+/// On objects that the operator creates. <https://kubernetes.io/docs/reference/labels-annotations-taints/>
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// ServiceAccount annotation that the Azure webhook turns into `AZURE_CLIENT_ID`.
+/// <https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>
+pub const CLIENT_ID_ANNOTATION: &str = "azure.workload.identity/client-id";
+/// ServiceAccount annotation that the Azure webhook turns into `AZURE_TENANT_ID`.
+pub const TENANT_ID_ANNOTATION: &str = "azure.workload.identity/tenant-id";
+
+/// The field manager under which one object annotates ServiceAccounts; one per object, so that
+/// two objects that claim one account are a conflict that the API server sees.
+#[must_use]
+pub fn account_field_manager(object: &str) -> String {
+    format!("{OPERATOR}/{object}")
+}

@@ -1,0 +1,127 @@
+//! What the operator reports on an `AirflowWorkloadIdentity`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Component;
+
+/// What the operator found and did.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AirflowWorkloadIdentityStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The identity's client ID, as Azure says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub client_id: Option<String>,
+
+    /// The identity's tenant ID, as Azure says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub tenant_id: Option<String>,
+
+    /// The issuer of the cluster's ServiceAccount tokens, byte for byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 600))]
+    pub issuer: Option<String>,
+
+    /// How many of the accounts are federated and annotated, for example `3/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub accounts: Option<String>,
+
+    /// The ServiceAccounts that the object speaks for, and how far each of them is.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub service_accounts: Vec<ServiceAccountStatus>,
+
+    /// The federated identity credentials that the operator answers for. Recorded before they
+    /// are written, so that a crash leaves none behind.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub credentials: Vec<CredentialRecord>,
+
+    /// The Secret with the connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_secret: Option<SecretStatus>,
+
+    /// `Ready`, and one condition per step beneath it.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One ServiceAccount of the object.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountStatus {
+    /// The ServiceAccount's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+
+    /// The Airflow components that run under it; empty for an account listed by name only.
+    #[serde(default)]
+    #[schemars(length(max = 6))]
+    pub components: Vec<Component>,
+
+    /// The subject of its tokens: `system:serviceaccount:<namespace>:<name>`.
+    #[schemars(length(max = 600))]
+    pub subject: String,
+
+    /// The federated identity credential that lets it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 120))]
+    pub credential_name: Option<String>,
+
+    /// The credential is on the identity. Stays true through a moment without Azure.
+    #[serde(default)]
+    pub federated: bool,
+
+    /// The account carries the client and tenant ID.
+    #[serde(default)]
+    pub annotated: bool,
+
+    /// What stands in the way, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}
+
+/// A federated identity credential that the operator wrote or is about to write.
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialRecord {
+    /// The ARM resource ID of the identity that carries it.
+    #[schemars(length(max = 512))]
+    pub identity: String,
+    /// The credential's name.
+    #[schemars(length(max = 120))]
+    pub name: String,
+    /// The credential's issuer.
+    #[schemars(length(max = 600))]
+    pub issuer: String,
+    /// The credential's subject.
+    #[schemars(length(max = 600))]
+    pub subject: String,
+}
+
+/// The Secret with the connections.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretStatus {
+    /// The Secret's name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// SHA-256 of its data; changes when, and only when, a connection changes.
+    #[schemars(length(max = 64))]
+    pub checksum: String,
+}

@@ -1,0 +1,228 @@
+//! Effects on the cluster. Every write is guarded by a uid or a resource version, so that it
+//! hits the very object that was observed, or nothing.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{Secret, ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{
+        DeleteParams, ObjectMeta, PartialObjectMetaExt, Patch, PatchParams, PostParams,
+        Preconditions,
+    },
+};
+use serde_json::json;
+
+use super::outdated;
+use crate::{
+    api::{
+        AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CHECKSUM_ANNOTATION,
+        CLIENT_ID_ANNOTATION, FINALIZER, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
+        account_field_manager,
+    },
+    observe::Existing,
+    plan::Ids,
+    problem::{ClusterError, Problem, bounded},
+};
+
+const CONFLICT: u16 = 409;
+const NOT_FOUND: u16 = 404;
+
+/// Writes the whole status. Returns the object as it is then.
+///
+/// # Errors
+/// The API server refused or did not answer.
+pub async fn write_status(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    status: &AirflowWorkloadIdentityStatus,
+) -> Result<AirflowWorkloadIdentity, Problem> {
+    let patch = json!({
+        "apiVersion": AirflowWorkloadIdentity::api_version(&()),
+        "kind": AirflowWorkloadIdentity::kind(&()),
+        "metadata": { "uid": object.metadata.uid },
+        "status": status,
+    });
+    let params = PatchParams::apply(OPERATOR).force();
+    bounded(api(client, object).patch_status(&object.name_any(), &params, &Patch::Apply(&patch)))
+        .await
+        .map_err(|error| problem("cannot write the status", &error))
+}
+
+pub(super) async fn add_finalizer(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+) -> Result<(), Problem> {
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    set_finalizers(client, object, &finalizers)
+        .await
+        .map_err(|error| problem("cannot add the finalizer", &error))
+}
+
+pub(super) async fn remove_finalizer(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+) -> Result<(), Problem> {
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    match set_finalizers(client, object, &finalizers).await {
+        Err(error) if error.is_status(NOT_FOUND) => Ok(()),
+        result => result.map_err(|error| problem("cannot remove the finalizer", &error)),
+    }
+}
+
+async fn set_finalizers(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    finalizers: &[String],
+) -> Result<(), ClusterError> {
+    let patch = json!({ "metadata": {
+        "uid": object.metadata.uid,
+        "resourceVersion": object.metadata.resource_version,
+        "finalizers": finalizers,
+    }});
+    let name = object.name_any();
+    let params = PatchParams {
+        field_manager: Some(OPERATOR.into()),
+        ..PatchParams::default()
+    };
+    bounded(api(client, object).patch_metadata(&name, &params, &Patch::Merge(&patch)))
+        .await
+        .map(drop)
+}
+
+pub(super) async fn annotate(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    account: &Existing,
+    ids: Ids,
+    repair: bool,
+) -> Result<(), Problem> {
+    let annotations = BTreeMap::from([
+        (CLIENT_ID_ANNOTATION.to_owned(), ids.client.to_string()),
+        (TENANT_ID_ANNOTATION.to_owned(), ids.tenant.to_string()),
+    ]);
+    apply_annotations(client, object, account, Some(annotations), repair)
+        .await
+        .map_err(|error| {
+            problem(
+                &format!("cannot annotate ServiceAccount {}", account.name),
+                &error,
+            )
+        })
+}
+
+/// Applies nothing under the same field manager: what it alone owned goes, the rest stays.
+pub(super) async fn release(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    account: &Existing,
+) -> Result<(), Problem> {
+    match apply_annotations(client, object, account, None, false).await {
+        Err(error) if error.is_status(NOT_FOUND) => Ok(()),
+        result => result.map_err(|error| {
+            problem(
+                &format!(
+                    "cannot take the annotations of ServiceAccount {} back",
+                    account.name
+                ),
+                &error,
+            )
+        }),
+    }
+}
+
+/// The uid also keeps server-side apply from creating an account that is gone.
+async fn apply_annotations(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    account: &Existing,
+    annotations: Option<BTreeMap<String, String>>,
+    force: bool,
+) -> Result<(), ClusterError> {
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace(object));
+    let patch = ObjectMeta {
+        uid: Some(account.uid.clone()),
+        annotations,
+        ..ObjectMeta::default()
+    }
+    .into_request_partial::<ServiceAccount>();
+    let mut params = PatchParams::apply(&account_field_manager(&object.name_any()));
+    params.force = force;
+    bounded(api.patch_metadata(&account.name, &params, &Patch::Apply(&patch)))
+        .await
+        .map(drop)
+}
+
+pub(super) async fn write_secret(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    name: &str,
+    data: &BTreeMap<String, ByteString>,
+    checksum: &str,
+    replaces: Option<&str>,
+) -> Result<(), Problem> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some([(MANAGED_BY_LABEL.to_owned(), OPERATOR.to_owned())].into()),
+            annotations: Some([(CHECKSUM_ANNOTATION.to_owned(), checksum.to_owned())].into()),
+            owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+            resource_version: replaces.map(str::to_owned),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.clone()),
+        ..Secret::default()
+    };
+    let params = PostParams {
+        field_manager: Some(OPERATOR.into()),
+        ..PostParams::default()
+    };
+    let result = match replaces {
+        None => bounded(api.create(&params, &secret)).await,
+        Some(_) => bounded(api.replace(name, &params, &secret)).await,
+    };
+    result
+        .map(drop)
+        .map_err(|error| problem(&format!("cannot write Secret {name}"), &error))
+}
+
+pub(super) async fn delete_secret(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    secret: &Existing,
+) -> Result<(), Problem> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: Some(secret.uid.clone()),
+        resource_version: None,
+    });
+    match bounded(api.delete(&secret.name, &params)).await {
+        Err(error) if !error.is_status(NOT_FOUND) => Err(problem(
+            &format!("cannot delete Secret {}", secret.name),
+            &error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn api(client: &Client, object: &AirflowWorkloadIdentity) -> Api<AirflowWorkloadIdentity> {
+    Api::namespaced(client.clone(), &namespace(object))
+}
+
+fn namespace(object: &AirflowWorkloadIdentity) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+fn problem(what: &str, error: &ClusterError) -> Problem {
+    if error.is_status(CONFLICT) {
+        outdated(what)
+    } else {
+        Problem::cluster(what, error)
+    }
+}

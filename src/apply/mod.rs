@@ -1,0 +1,162 @@
+//! The effects: one result per step. A step that fails stops only those that come after it for
+//! its sake.
+
+mod cluster;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use kube::Client;
+
+use crate::{
+    api::{AirflowWorkloadIdentity, CredentialRecord, Reason},
+    azure::Identities,
+    plan::{Action, Finalizer, Plan},
+    problem::Problem,
+};
+
+pub use cluster::write_status;
+
+/// Everything that can be written.
+pub struct Sinks {
+    /// The API server.
+    pub client: Client,
+    /// Azure.
+    pub identities: Arc<Identities>,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// One result per step of the plan, in its order.
+    pub results: Vec<StepResult>,
+    /// What kept all steps from being taken, or the finalizer from being removed.
+    pub failed: Option<Problem>,
+    /// Whether the object is gone now.
+    pub gone: bool,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepResult {
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(Problem),
+    /// A step before it failed.
+    Skipped,
+}
+
+impl Outcome {
+    /// Whether the step at `position` is done.
+    #[must_use]
+    pub fn is_done(&self, position: usize) -> bool {
+        self.results.get(position) == Some(&StepResult::Done)
+    }
+}
+
+/// Carries the plan out.
+pub async fn apply(sinks: &Sinks, object: &AirflowWorkloadIdentity, plan: &Plan) -> Outcome {
+    let mut outcome = Outcome::default();
+    if let Err(problem) = prepare(sinks, object, plan).await {
+        outcome.failed = Some(problem);
+        return outcome;
+    }
+    for step in &plan.steps {
+        let result = if step.after.iter().all(|before| outcome.is_done(*before)) {
+            match take(sinks, object, &step.action).await {
+                Ok(()) => {
+                    tracing::info!("{}", step.action);
+                    StepResult::Done
+                }
+                Err(problem) => {
+                    tracing::warn!("cannot {}: {}", step.action, problem.message);
+                    StepResult::Failed(problem)
+                }
+            }
+        } else {
+            StepResult::Skipped
+        };
+        outcome.results.push(result);
+    }
+    let complete = (0..plan.steps.len()).all(|step| outcome.is_done(step));
+    if plan.finalizer == Finalizer::Remove && plan.blocked.is_empty() && complete {
+        match cluster::remove_finalizer(&sinks.client, object).await {
+            Ok(()) => outcome.gone = true,
+            Err(problem) => outcome.failed = Some(problem),
+        }
+    }
+    outcome
+}
+
+/// What has to be on record before the first effect: the finalizer, or a deletion would leave
+/// traces; and the credentials, or a crash would leave some that nobody knows.
+async fn prepare(
+    sinks: &Sinks,
+    object: &AirflowWorkloadIdentity,
+    plan: &Plan,
+) -> Result<(), Problem> {
+    if plan.finalizer == Finalizer::Add {
+        cluster::add_finalizer(&sinks.client, object).await?;
+    }
+    let recorded: BTreeSet<&CredentialRecord> = object
+        .status
+        .iter()
+        .flat_map(|status| &status.credentials)
+        .collect();
+    let writes = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.action, Action::PutCredential { .. }));
+    if writes && !plan.records.iter().all(|record| recorded.contains(record)) {
+        let mut status = object.status.clone().unwrap_or_default();
+        status.credentials = plan.records.iter().cloned().collect();
+        cluster::write_status(&sinks.client, object, &status).await?;
+    }
+    Ok(())
+}
+
+async fn take(
+    sinks: &Sinks,
+    object: &AirflowWorkloadIdentity,
+    action: &Action,
+) -> Result<(), Problem> {
+    let client = &sinks.client;
+    match action {
+        Action::PutCredential {
+            identity,
+            name,
+            properties,
+        } => sinks
+            .identities
+            .put(identity, name, properties)
+            .await
+            .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error)),
+        Action::DeleteCredential { record, identity } => sinks
+            .identities
+            .delete(identity, &record.name)
+            .await
+            .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error)),
+        Action::Annotate {
+            account,
+            ids,
+            repair,
+        } => cluster::annotate(client, object, account, *ids, *repair).await,
+        Action::Release { account } => cluster::release(client, object, account).await,
+        Action::WriteSecret {
+            name,
+            data,
+            checksum,
+            replaces,
+        } => cluster::write_secret(client, object, name, data, checksum, replaces.as_deref()).await,
+        Action::DeleteSecret(secret) => cluster::delete_secret(client, object, secret).await,
+    }
+}
+
+/// Something changed between reading and writing; reading again settles it.
+fn outdated(what: &str) -> Problem {
+    Problem {
+        reason: Reason::ClusterError,
+        message: format!("{what}: it changed in the meantime. Tried again."),
+        retry: crate::problem::Retry::Backoff,
+    }
+}

@@ -1,0 +1,304 @@
+//! Every error of Azure Resource Manager and Entra, classified once.
+//!
+//! Codes and messages: the managed identity REST specification's `CloudError`, and
+//! <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations#errors>.
+
+use std::{fmt, time::Duration};
+
+/// What went wrong, as far as it matters for what to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArmErrorKind {
+    /// Another write to the same identity is in flight.
+    ConcurrentWrite,
+    /// Another credential of the identity has the same issuer and subject.
+    DuplicateSubject,
+    /// The identity carries as many credentials as Azure allows.
+    LimitReached,
+    /// The request itself is wrong.
+    Invalid,
+    /// The region does not offer federated identity credentials.
+    UnsupportedRegion,
+    /// The identity, its resource group or its subscription does not exist.
+    NotFound,
+    /// The operator's principal lacks a role.
+    Forbidden,
+    /// An Azure Policy refuses it.
+    PolicyDenied,
+    /// A lock refuses it.
+    Locked,
+    /// Too many requests.
+    Throttled,
+    /// The operator's token is refused, or Entra gives none.
+    Unauthenticated,
+    /// Azure is out of order or out of reach.
+    Unavailable,
+    /// An answer that no row knows.
+    Unexpected,
+}
+
+/// One row: an answer matches when status, code and message do; the first row wins.
+struct Row {
+    status: u16,
+    code: &'static str,
+    message: &'static str,
+    kind: ArmErrorKind,
+}
+
+const fn row(status: u16, code: &'static str, message: &'static str, kind: ArmErrorKind) -> Row {
+    Row {
+        status,
+        code,
+        message,
+        kind,
+    }
+}
+
+/// `""` matches any code or message; otherwise the code is compared without case and the
+/// message must contain the text, without case.
+const TABLE: &[Row] = &[
+    row(
+        409,
+        "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity",
+        "",
+        ArmErrorKind::ConcurrentWrite,
+    ),
+    row(409, "ScopeLocked", "", ArmErrorKind::Locked),
+    row(409, "", "", ArmErrorKind::ConcurrentWrite),
+    row(
+        400,
+        "",
+        "issuer and subject combination already exists",
+        ArmErrorKind::DuplicateSubject,
+    ),
+    // The code for more than 20 credentials is not documented; the operator counts first.
+    row(
+        400,
+        "",
+        "federated identity credentials",
+        ArmErrorKind::Invalid,
+    ),
+    row(400, "", "limit", ArmErrorKind::LimitReached),
+    row(400, "", "maximum", ArmErrorKind::LimitReached),
+    row(
+        400,
+        "InvalidAuthenticationTokenTenant",
+        "",
+        ArmErrorKind::Unauthenticated,
+    ),
+    row(400, "", "", ArmErrorKind::Invalid),
+    row(401, "", "", ArmErrorKind::Unauthenticated),
+    row(
+        403,
+        "RequestDisallowedByPolicy",
+        "",
+        ArmErrorKind::PolicyDenied,
+    ),
+    row(403, "", "", ArmErrorKind::Forbidden),
+    row(404, "", "", ArmErrorKind::NotFound),
+    row(405, "", "", ArmErrorKind::UnsupportedRegion),
+    row(408, "", "", ArmErrorKind::Unavailable),
+    row(429, "", "", ArmErrorKind::Throttled),
+];
+
+impl ArmErrorKind {
+    /// Classifies an answer of Azure Resource Manager.
+    #[must_use]
+    pub fn of_response(status: u16, code: &str, message: &str) -> Self {
+        let message = message.to_ascii_lowercase();
+        TABLE
+            .iter()
+            .find(|row| {
+                row.status == status
+                    && (row.code.is_empty() || row.code.eq_ignore_ascii_case(code))
+                    && message.contains(row.message)
+            })
+            .map_or_else(
+                || {
+                    if status >= 500 {
+                        Self::Unavailable
+                    } else {
+                        Self::Unexpected
+                    }
+                },
+                |row| row.kind,
+            )
+    }
+}
+
+/// A request to Azure that did not succeed. Its text holds no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ArmError {
+    /// What to make of it.
+    pub kind: ArmErrorKind,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// ARM's or Entra's error code, for example `AuthorizationFailed`.
+    pub code: Option<String>,
+    /// What Azure said.
+    pub message: String,
+    /// How long Azure asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl ArmError {
+    pub(super) fn new(kind: ArmErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: None,
+            code: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl fmt::Display for ArmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(status) = self.status {
+            write!(f, "{status} ")?;
+        }
+        if let Some(code) = self.code.as_deref().filter(|code| !code.is_empty()) {
+            write!(f, "{code}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl From<azure_core::Error> for ArmError {
+    /// An error below Resource Manager: the connection, or the operator's own sign-in.
+    fn from(error: azure_core::Error) -> Self {
+        use azure_core::error::ErrorKind;
+        let sign_in = matches!(error.kind(), ErrorKind::Credential);
+        let mut message = error.to_string();
+        let mut rejection = None;
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            if let Some(inner) = cause.downcast_ref::<azure_core::Error>()
+                && let ErrorKind::HttpResponse {
+                    status, error_code, ..
+                } = inner.kind()
+            {
+                rejection = Some((u16::from(*status), error_code.clone()));
+            }
+            let text = cause.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            source = cause.source();
+        }
+        let (status, code) = rejection.unzip();
+        let kind = match status {
+            // Entra answered, and its answer is no.
+            Some(400..=499) if sign_in && status != Some(429) => ArmErrorKind::Unauthenticated,
+            Some(429) => ArmErrorKind::Throttled,
+            // No answer, or not from Entra: the file of the token, the network, the server.
+            _ => ArmErrorKind::Unavailable,
+        };
+        Self {
+            kind,
+            status,
+            code: code.flatten(),
+            message,
+            retry_after: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ArmErrorKind::*, *};
+
+    #[test]
+    fn every_documented_answer_has_its_class() {
+        let table = [
+            (
+                409,
+                "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity",
+                "Too many Federated Identity Credentials are written concurrently for the managed identity '/x'.",
+                ConcurrentWrite,
+            ),
+            (409, "Conflict", "", ConcurrentWrite),
+            (
+                409,
+                "ScopeLocked",
+                "The scope cannot perform delete operation because following scope(s) are locked",
+                Locked,
+            ),
+            (
+                400,
+                "BadRequest",
+                "Issuer and subject combination already exists for this Managed Identity.",
+                DuplicateSubject,
+            ),
+            (
+                400,
+                "BadRequest",
+                "Federated identity credentials must have exactly one audience.",
+                Invalid,
+            ),
+            (
+                400,
+                "BadRequest",
+                "Federated Identity Credential from HTTP body has empty properties",
+                Invalid,
+            ),
+            (
+                400,
+                "BadRequest",
+                "Federated Identity Credential name 'x' is invalid.",
+                Invalid,
+            ),
+            (
+                400,
+                "BadRequest",
+                "Too many credentials: the maximum is 20.",
+                LimitReached,
+            ),
+            (
+                400,
+                "BadRequest",
+                "The limit of 20 was reached.",
+                LimitReached,
+            ),
+            (
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required",
+                Invalid,
+            ),
+            (400, "InvalidAuthenticationTokenTenant", "", Unauthenticated),
+            (401, "AuthenticationFailed", "", Unauthenticated),
+            (401, "ExpiredAuthenticationToken", "", Unauthenticated),
+            (401, "InvalidAuthenticationTokenTenant", "", Unauthenticated),
+            (403, "AuthorizationFailed", "", Forbidden),
+            (403, "LinkedAuthorizationFailed", "", Forbidden),
+            (403, "RequestDisallowedByPolicy", "", PolicyDenied),
+            (
+                404,
+                "ParentResourceNotFound",
+                "The parent user-assigned identity doesn't exist.",
+                NotFound,
+            ),
+            (404, "ResourceNotFound", "", NotFound),
+            (404, "NotFound", "", NotFound),
+            (
+                405,
+                "",
+                "Support for federated identity credentials not enabled.",
+                UnsupportedRegion,
+            ),
+            (408, "", "", Unavailable),
+            (429, "TooManyRequests", "", Throttled),
+            (500, "InternalServerError", "", Unavailable),
+            (503, "", "", Unavailable),
+            (418, "", "", Unexpected),
+        ];
+        for (status, code, message, kind) in table {
+            assert_eq!(
+                ArmErrorKind::of_response(status, code, message),
+                kind,
+                "{status} {code} {message}"
+            );
+        }
+    }
+}

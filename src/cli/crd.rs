@@ -1,0 +1,53 @@
+//! `awi crd`: the custom resource definitions, from the types.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResourceExt, ResourceExt};
+use serde_json::Value;
+
+use crate::api::{AirflowWorkloadIdentity, AzureIdentityGrant};
+
+/// Where the definitions go.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write one file per definition into this folder instead of printing them.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    for crd in [AirflowWorkloadIdentity::crd(), AzureIdentityGrant::crd()] {
+        let yaml = yaml(&crd)?;
+        match &args.out {
+            None => print!("---\n{yaml}"),
+            Some(dir) => {
+                let name = crd.name_any();
+                let file = dir.join(format!("{}.yaml", name.split('.').next().unwrap_or(&name)));
+                fs::write(&file, yaml)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The definition as YAML. Optional fields are not nullable, so that the API server takes
+/// `field: null` (YAML's `field:` with nothing behind it) for a field that is left out.
+fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
+    let mut value = serde_json::to_value(crd)?;
+    remove_nullable(&mut value);
+    Ok(serde_saphyr::to_string(&value)?)
+}
+
+fn remove_nullable(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, value| !(key == "nullable" && value.is_boolean()));
+            fields.values_mut().for_each(remove_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nullable),
+        _ => {}
+    }
+}

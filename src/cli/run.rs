@@ -1,0 +1,136 @@
+//! `awi run`: everything that the operator is made of, put together in one place.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    azure::{ArmClient, Cloud, CloudName, CredentialKind, Overrides, transport},
+    controller::{self, Settings},
+    model::Issuer,
+    observe::IssuerSource,
+};
+
+/// Each flag can be given as an environment variable, too.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The issuer of the cluster's ServiceAccount tokens, byte for byte. Left out: asked of the
+    /// API server.
+    #[arg(long, env = "AWI_ISSUER", value_name = "URL")]
+    issuer: Option<Issuer>,
+
+    /// The Azure cloud.
+    #[arg(long, env = "AWI_CLOUD", value_enum, default_value = "public")]
+    cloud: CloudName,
+
+    /// Azure Resource Manager's base URL, if not the cloud's.
+    #[arg(long, env = "AWI_AZURE_ENDPOINT", value_name = "URL")]
+    azure_endpoint: Option<String>,
+
+    /// Entra's base URL, if not the cloud's.
+    #[arg(long, env = "AWI_AZURE_AUTHORITY", value_name = "URL")]
+    azure_authority: Option<String>,
+
+    /// The audience of Azure Resource Manager tokens, if not the cloud's.
+    #[arg(long, env = "AWI_AZURE_AUDIENCE", value_name = "URL")]
+    azure_audience: Option<String>,
+
+    /// The audience of ServiceAccount tokens that go to Azure, if not the cloud's. It must be
+    /// the audience that the Azure workload identity webhook was started with.
+    #[arg(long, env = "AWI_FEDERATION_AUDIENCE", value_name = "URI")]
+    federation_audience: Option<String>,
+
+    /// How the operator signs in to Azure.
+    #[arg(long, env = "AWI_AZURE_CREDENTIAL", value_enum, default_value = "auto")]
+    azure_credential: CredentialKind,
+
+    /// PEM file of certificates that are trusted for Azure beside the system's.
+    #[arg(long, env = "AWI_EXTRA_CA", value_name = "FILE")]
+    extra_ca: Option<PathBuf>,
+
+    /// Longest time that a request to Azure may take.
+    #[arg(long, env = "AWI_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    azure_timeout: Duration,
+
+    /// How often a converged object is compared with Azure again.
+    #[arg(long, env = "AWI_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    resync: Duration,
+
+    /// How log lines look.
+    #[arg(long, env = "AWI_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    start_logging(args.log_format);
+    let cloud = Cloud::new(
+        args.cloud,
+        Overrides {
+            endpoint: args.azure_endpoint,
+            authority: args.azure_authority,
+            audience: args.azure_audience,
+            federation_audience: args.federation_audience,
+        },
+    )?;
+    let http = transport(args.extra_ca.as_deref(), args.azure_timeout)?;
+    let credential = args.azure_credential.build(&cloud, &http)?;
+    let arm = ArmClient::new(&cloud, &http, credential);
+
+    let mut config = Config::infer()
+        .await
+        .context("no Kubernetes cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
+    // The controller tries again by itself; a client that does, too, holds a pass for minutes.
+    config.default_retry = false;
+    let client = Client::try_from(config)?;
+
+    let stop = stop_signal()?;
+    tracing::info!(endpoint = %cloud.endpoint, resync = ?args.resync, "started");
+    let settings = Settings {
+        resync: args.resync,
+        audience: cloud.federation_audience,
+        issuer: IssuerSource::new(args.issuer),
+    };
+    controller::run(client, arm, settings, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn start_logging(format: LogFormat) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+/// A number and a unit: `500ms`, `30s`, `5m`, `1h`. Zero is refused: it would be a hot loop.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "use a number and a unit, for example 30s or 5m")?;
+    Duration::try_from(parsed)
+        .ok()
+        .filter(|duration| *duration >= Duration::from_millis(100))
+        .ok_or_else(|| "must be at least 100ms".to_owned())
+}

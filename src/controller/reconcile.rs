@@ -1,0 +1,204 @@
+//! One pass over one object.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use kube::{
+    Resource, ResourceExt,
+    runtime::{controller::Action as Next, events::Recorder, reflector::ObjectRef},
+};
+use tracing::Instrument;
+
+use super::{
+    events::events,
+    retry::{delay, is_attempt},
+    watches::Object,
+};
+use crate::{
+    api::AirflowWorkloadIdentity,
+    apply::{Outcome, Sinks, apply, write_status},
+    observe::{Snapshot, Sources, observe},
+    plan::{Action, Plan, plan},
+    status::{problems, status},
+};
+
+/// What Azure said must not be older than this when it is written to.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What all passes share.
+pub(super) struct Context {
+    sources: Sources,
+    sinks: Sinks,
+    recorder: Recorder,
+    resync: Duration,
+    wake: mpsc::UnboundedSender<ObjectRef<Object>>,
+    memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// What is remembered of an object between its passes, by uid.
+#[derive(Default)]
+struct Memory {
+    attempts: u32,
+    /// The object after our last write: the watch may still show an older one.
+    written: Option<AirflowWorkloadIdentity>,
+}
+
+impl Context {
+    pub fn new(
+        sources: Sources,
+        sinks: Sinks,
+        recorder: Recorder,
+        resync: Duration,
+        wake: mpsc::UnboundedSender<ObjectRef<Object>>,
+    ) -> Self {
+        Self {
+            sources,
+            sinks,
+            recorder,
+            resync,
+            wake,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn memory<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        with(memory.entry(uid.to_owned()).or_default())
+    }
+
+    fn forget(&self, uid: &str) {
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+}
+
+pub(super) async fn reconcile(
+    guard: Arc<Object>,
+    context: Arc<Context>,
+) -> Result<Next, Infallible> {
+    let span = tracing::info_span!(
+        "object",
+        namespace = guard.namespace(),
+        name = guard.name_any()
+    );
+    async {
+        match &guard.0 {
+            Ok(object) => Ok(Next::requeue(pass(object, &context).await)),
+            Err(invalid) => {
+                tracing::warn!(
+                    "this AirflowWorkloadIdentity cannot be read, and is left alone: {}",
+                    invalid.error
+                );
+                Ok(Next::await_change())
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+/// A pass has no errors: problems go into the status, and decide when the next pass comes.
+pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -> Next {
+    match *error {}
+}
+
+async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration {
+    context.sources.stores.ready().await;
+    let uid = watched.uid().unwrap_or_default();
+    let object = context.memory(&uid, |memory| newest(watched, memory.written.as_ref()));
+
+    let (snapshot, plan) = prepare(&object, context).await;
+    let outcome = apply(&context.sinks, &object, &plan).await;
+    let problems = problems(&plan, &outcome);
+    wake_siblings(context, &snapshot, &plan, &outcome);
+
+    let after = status(&snapshot, &plan, &outcome, Timestamp::now());
+    let events = events(&plan, &outcome, object.status.as_ref(), &after);
+    if outcome.gone {
+        context.forget(&uid);
+    } else if object.status.as_ref() != Some(&after) {
+        match write_status(&context.sinks.client, &object, &after).await {
+            Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
+            Err(problem) => tracing::warn!("{}", problem.message),
+        }
+    }
+    for event in events {
+        // An event is news, not state: one that is lost is not sent again.
+        if let Err(error) = context
+            .recorder
+            .publish(&event, &object.object_ref(&()))
+            .await
+        {
+            tracing::debug!("cannot publish an event: {error}");
+        }
+    }
+    let attempts = context.memory(&uid, |memory| {
+        let attempts = memory.attempts;
+        memory.attempts = if is_attempt(&problems) {
+            attempts.saturating_add(1)
+        } else {
+            0
+        };
+        attempts
+    });
+    delay(&problems, attempts, context.resync, rand::random())
+}
+
+/// Reads and plans; once more, if Azure is to be written to on the ground of old news.
+async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan) {
+    let snapshot = observe(&context.sources, object, context.resync).await;
+    let planned = plan(&snapshot);
+    if !planned.writes_to_azure() || snapshot.is_at_most(FRESH) {
+        return (snapshot, planned);
+    }
+    let snapshot = observe(&context.sources, object, FRESH).await;
+    let planned = plan(&snapshot);
+    (snapshot, planned)
+}
+
+/// What this object let go of may be what another one of the namespace waits for.
+fn wake_siblings(context: &Context, snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) {
+    let let_go = plan.steps.iter().enumerate().any(|(position, step)| {
+        let releases = matches!(
+            step.action,
+            Action::Release { .. } | Action::DeleteCredential { .. } | Action::DeleteSecret(_)
+        );
+        releases && outcome.is_done(position)
+    });
+    if let_go {
+        let siblings = context.sources.stores.matching(|other| {
+            other.namespace().as_ref() == Some(&snapshot.namespace)
+                && other.name_any() != snapshot.name()
+        });
+        for sibling in siblings {
+            // The receiver is gone only when the operator stops.
+            let _ = context.wake.unbounded_send(sibling);
+        }
+    }
+}
+
+/// Resource versions of one object are ordered numbers.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+fn newest(
+    watched: &AirflowWorkloadIdentity,
+    written: Option<&AirflowWorkloadIdentity>,
+) -> AirflowWorkloadIdentity {
+    let version = |object: &AirflowWorkloadIdentity| -> u64 {
+        object
+            .resource_version()
+            .and_then(|version| version.parse().ok())
+            .unwrap_or_default()
+    };
+    written
+        .filter(|written| version(written) > version(watched))
+        .unwrap_or(watched)
+        .clone()
+}

@@ -1,0 +1,99 @@
+//! When an object gets its next pass.
+
+use std::time::Duration;
+
+use crate::problem::{Problem, Retry};
+
+/// First and longest wait for what passes by itself.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// First and longest wait for what somebody has to do first.
+const SLOW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+/// The time until the next pass. `attempts` counts the passes with problems before this one;
+/// `jitter` is between 0 and 1 and keeps objects from coming all at once.
+#[must_use]
+pub fn delay(problems: &[Problem], attempts: u32, resync: Duration, jitter: f64) -> Duration {
+    let spread = |delay: Duration, by: f64| delay.mul_f64(1.0 + by * jitter);
+    let exponential = |(first, longest): (Duration, Duration)| {
+        let doubled = first.saturating_mul(1u32.checked_shl(attempts).unwrap_or(u32::MAX));
+        spread(doubled.min(longest), 0.5)
+    };
+    let resync = spread(resync, 0.1);
+    problems
+        .iter()
+        .map(|problem| match problem.retry {
+            Retry::OnChange => resync,
+            Retry::Slow => exponential(SLOW),
+            Retry::Backoff => exponential(BACKOFF),
+            Retry::After(wait) => spread(wait, 0.1),
+        })
+        .fold(resync, Duration::min)
+}
+
+/// Whether the pass counts as an attempt that did not succeed.
+#[must_use]
+pub fn is_attempt(problems: &[Problem]) -> bool {
+    problems
+        .iter()
+        .any(|problem| problem.retry != Retry::OnChange)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use proptest::prelude::*;
+
+    const RESYNC: Duration = Duration::from_secs(300);
+
+    fn problem(retry: Retry) -> Problem {
+        Problem {
+            reason: Reason::AzureUnavailable,
+            message: String::new(),
+            retry,
+        }
+    }
+
+    #[test]
+    fn the_most_urgent_problem_decides() {
+        let table = [
+            (vec![], 0, RESYNC),
+            (vec![Retry::OnChange], 0, RESYNC),
+            (vec![Retry::Slow], 0, Duration::from_secs(5)),
+            (vec![Retry::Slow], 3, Duration::from_secs(40)),
+            (vec![Retry::Backoff], 0, Duration::from_millis(500)),
+            (vec![Retry::Backoff], 4, Duration::from_secs(8)),
+            (vec![Retry::Backoff], 40, Duration::from_secs(30)),
+            (
+                vec![Retry::After(Duration::from_secs(17))],
+                9,
+                Duration::from_secs(17),
+            ),
+            (
+                vec![Retry::Slow, Retry::Backoff, Retry::OnChange],
+                0,
+                Duration::from_millis(500),
+            ),
+        ];
+        for (retries, attempts, expected) in table {
+            let problems: Vec<_> = retries.iter().copied().map(problem).collect();
+            assert_eq!(
+                delay(&problems, attempts, RESYNC, 0.0),
+                expected,
+                "{retries:?} {attempts}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_always_a_next_pass_and_never_a_hot_loop(attempts: u32, jitter in 0.0..1.0f64, secs in 1u64..10_000) {
+            let resync = Duration::from_secs(secs);
+            for retry in [Retry::OnChange, Retry::Slow, Retry::Backoff] {
+                let delay = delay(&[problem(retry)], attempts, resync, jitter);
+                prop_assert!(delay >= Duration::from_millis(500).min(resync));
+                prop_assert!(delay <= resync.mul_f64(1.1));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What is watched, and which objects an event concerns.
+
+use futures::{Stream, StreamExt, stream::BoxStream};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Predicate, WatchStreamExt, predicates, reflector,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    api::{
+        AirflowWorkloadIdentity, AzureIdentityGrant, CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL,
+        OPERATOR, TENANT_ID_ANNOTATION,
+    },
+    observe::{RELEASE_LABEL, Stores, WORKLOAD_SELECTOR},
+};
+
+/// Our kind; an object that does not parse does not stop the watch.
+pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
+pub(super) type Refs = Vec<ObjectRef<Object>>;
+type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
+
+/// All watches: the stores that they fill, and the streams that fill them when polled.
+pub(super) struct Watches {
+    pub stores: Stores,
+    pub objects: Events<Object>,
+    pub grants: Events<DeserializeGuard<AzureIdentityGrant>>,
+    pub namespaces: Events<PartialObjectMeta<Namespace>>,
+    pub accounts: Events<PartialObjectMeta<ServiceAccount>>,
+    pub secrets: Events<PartialObjectMeta<Secret>>,
+    pub deployments: Events<Deployment>,
+    pub stateful_sets: Events<StatefulSet>,
+}
+
+impl Watches {
+    pub fn new(client: &Client) -> Self {
+        let everything = watcher::Config::default().any_semantic();
+        let ours = everything
+            .clone()
+            .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
+        let airflow = everything.clone().labels(WORKLOAD_SELECTOR);
+
+        let (objects, object_events) = watch::<Object>(client, everything.clone(), |_| ());
+        let (grants, grant_events) = watch(client, everything.clone(), |_| ());
+        let (namespaces, namespace_events) = watch(client, everything.clone(), trim_metadata);
+        let (accounts, account_events) = watch(client, everything, trim_account);
+        let (secrets, secret_events) = watch(client, ours, |_| ());
+        let (deployments, deployment_events) =
+            watch(client, airflow.clone(), |deployment: &mut Deployment| {
+                deployment.status = None;
+                trim(
+                    &mut deployment.metadata,
+                    deployment.spec.as_mut().map(|spec| &mut spec.template),
+                );
+            });
+        let (stateful_sets, stateful_set_events) =
+            watch(client, airflow, |set: &mut StatefulSet| {
+                set.status = None;
+                trim(
+                    &mut set.metadata,
+                    set.spec.as_mut().map(|spec| &mut spec.template),
+                );
+            });
+        // Not for our own status writes; but a generation-only predicate would swallow "the
+        // finalizer was added". The other kinds have no generation that tells of a deletion.
+        let spec = predicates::generation
+            .combine(predicates::finalizers)
+            .combine(predicates::annotations);
+        Self {
+            stores: Stores {
+                objects,
+                grants,
+                namespaces,
+                accounts,
+                secrets,
+                deployments,
+                stateful_sets,
+            },
+            objects: object_events
+                .predicate_filter(spec, Default::default())
+                .boxed(),
+            grants: grant_events.boxed(),
+            namespaces: namespace_events.boxed(),
+            accounts: account_events.boxed(),
+            secrets: secret_events.boxed(),
+            deployments: deployment_events.boxed(),
+            stateful_sets: stateful_set_events.boxed(),
+        }
+    }
+}
+
+/// A store, and the stream of all objects that came, changed or went. Watches resume by
+/// themselves, with a backoff.
+fn watch<K>(
+    client: &Client,
+    config: watcher::Config,
+    trim: impl Fn(&mut K) + Send + 'static,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+)
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = watcher(Api::<K>::all(client.clone()), config)
+        .default_backoff()
+        .modify(move |object| trim(object))
+        .reflect(writer)
+        .touched_objects();
+    (store, events)
+}
+
+/// Objects that a grant may concern: it may name their namespace now, or have named it before.
+pub(super) fn all(stores: &Stores) -> Refs {
+    stores.matching(|_| true)
+}
+
+pub(super) fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
+    stores.matching(|object| object.namespace().as_deref() == Some(namespace))
+}
+
+pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
+    let (namespace, name) = (account.namespace(), account.name_any());
+    let release = account.labels().get(RELEASE_LABEL);
+    stores.matching(|object| {
+        object.namespace() == namespace
+            && (object.spec.airflow.service_accounts.contains(&name)
+                || release.is_some() && object.spec.airflow.helm_release.as_ref() == release
+                || object
+                    .status
+                    .iter()
+                    .flat_map(|s| &s.service_accounts)
+                    .any(|a| a.name == name))
+    })
+}
+
+pub(super) fn of_workload(stores: &Stores, workload: &impl ResourceExt) -> Refs {
+    let namespace = workload.namespace();
+    let release = workload.labels().get(RELEASE_LABEL);
+    stores.matching(|object| {
+        object.namespace() == namespace && object.spec.airflow.helm_release.as_ref() == release
+    })
+}
+
+pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> Refs {
+    let owners = secret.owner_references();
+    stores.matching(|object| {
+        owners
+            .iter()
+            .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+    })
+}
+
+fn trim_metadata<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    object.meta_mut().annotations = None;
+}
+
+/// Keeps what says who owns our two annotations.
+fn trim_account(account: &mut PartialObjectMeta<ServiceAccount>) {
+    let ours = |key: &str| key == CLIENT_ID_ANNOTATION || key == TENANT_ID_ANNOTATION;
+    let metadata = account.meta_mut();
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|key, _| ours(key));
+    }
+    if let Some(entries) = &mut metadata.managed_fields {
+        entries.retain(|entry| {
+            let fields = entry
+                .fields_v1
+                .as_ref()
+                .map(|f| &f.0["f:metadata"]["f:annotations"]);
+            fields
+                .and_then(|fields| fields.as_object())
+                .is_some_and(|fields| {
+                    fields
+                        .keys()
+                        .any(|key| key.strip_prefix("f:").is_some_and(ours))
+                })
+        });
+    }
+}
+
+/// Keeps a workload's labels and the account of its pods.
+fn trim(metadata: &mut kube::api::ObjectMeta, template: Option<&mut PodTemplateSpec>) {
+    metadata.managed_fields = None;
+    metadata.annotations = None;
+    if let Some(template) = template {
+        let account = template
+            .spec
+            .take()
+            .and_then(|spec| spec.service_account_name);
+        *template = PodTemplateSpec {
+            spec: Some(PodSpec {
+                service_account_name: account,
+                ..PodSpec::default()
+            }),
+            metadata: None,
+        };
+    }
+}

@@ -1,0 +1,177 @@
+//! Who may federate what: deny by default.
+
+use std::collections::BTreeMap;
+
+use kube::core::{Selector, SelectorExt};
+
+use crate::{
+    api::{AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces},
+    model::{ResourceGroupId, ResourceId},
+};
+
+/// A namespace, as far as grants look at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Whether the grant lets `namespace` use `identity` at all.
+#[must_use]
+pub fn covers(
+    grant: &AzureIdentityGrantSpec,
+    identity: &ResourceId,
+    namespace: &Namespace,
+) -> bool {
+    grant
+        .identities
+        .iter()
+        .any(|granted| is_granted(granted, identity))
+        && matches(&grant.namespaces, namespace)
+}
+
+/// Whether one of `grants`, all of which cover the identity and the namespace, covers the account.
+#[must_use]
+pub fn covers_account(grants: &[AzureIdentityGrantSpec], account: &str) -> bool {
+    grants.iter().any(|grant| {
+        grant.service_accounts.is_empty()
+            || grant.service_accounts.iter().any(|name| name == account)
+    })
+}
+
+/// The grant that an administrator would have to create, as YAML.
+#[must_use]
+pub fn missing(identity: &ResourceId, namespace: &str) -> String {
+    format!(
+        "apiVersion: airflow-workload-identity.io/v1alpha1\n\
+         kind: AzureIdentityGrant\n\
+         metadata:\n  name: {namespace}-{name}\n\
+         spec:\n  identities:\n  - resourceId: {identity}\n  namespaces:\n    names: [{namespace}]\n",
+        name = identity.name().to_ascii_lowercase().replace('_', "-"),
+    )
+}
+
+/// What does not parse grants nothing.
+fn is_granted(granted: &GrantedIdentity, identity: &ResourceId) -> bool {
+    match granted {
+        GrantedIdentity {
+            resource_id: Some(id),
+            resource_group_id: None,
+        } => id.parse::<ResourceId>().is_ok_and(|id| id == *identity),
+        GrantedIdentity {
+            resource_id: None,
+            resource_group_id: Some(id),
+        } => id
+            .parse::<ResourceGroupId>()
+            .is_ok_and(|id| id == *identity.group()),
+        _ => false,
+    }
+}
+
+fn matches(granted: &GrantedNamespaces, namespace: &Namespace) -> bool {
+    let by_label = || {
+        let selector = granted.selector.clone()?;
+        Selector::try_from(selector).ok()
+    };
+    granted.names.contains(&namespace.name)
+        || by_label().is_some_and(|selector| selector.matches(&namespace.labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const AIRFLOW: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/airflow";
+    const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data";
+
+    fn grant(spec: serde_json::Value) -> AzureIdentityGrantSpec {
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn namespace(name: &str, labels: &[(&str, &str)]) -> Namespace {
+        Namespace {
+            name: name.into(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_grant_covers_what_it_names_and_nothing_else() {
+        let airflow: ResourceId = AIRFLOW.parse().unwrap();
+        let upper: ResourceId = AIRFLOW.to_uppercase().parse().unwrap();
+        let other_name: ResourceId = format!("{AIRFLOW}2").parse().unwrap();
+        let other_group: ResourceId = AIRFLOW.replace("/data/", "/data2/").parse().unwrap();
+        let by_id = json!([{ "resourceId": AIRFLOW }]);
+        let by_group = json!([{ "resourceGroupId": GROUP.to_uppercase() }]);
+        let by_name = json!({ "names": ["airflow"] });
+        let by_label = json!({ "selector": { "matchLabels": { "team": "data" } } });
+        let anywhere = json!({ "selector": {} });
+        let wrong_selector =
+            json!({ "selector": { "matchExpressions": [{ "key": "a", "operator": "Nonsense" }] } });
+        let both = json!([{ "resourceId": AIRFLOW, "resourceGroupId": GROUP }]);
+        let ns = || namespace("airflow", &[("team", "data")]);
+        let table = [
+            (&by_id, &by_name, &airflow, ns(), true),
+            (&by_id, &by_name, &upper, ns(), true),
+            (&by_id, &by_name, &other_name, ns(), false),
+            (&by_id, &by_name, &other_group, ns(), false),
+            (
+                &by_id,
+                &by_name,
+                &airflow,
+                namespace("airflow2", &[]),
+                false,
+            ),
+            (&by_id, &by_name, &airflow, namespace("AIRFLOW", &[]), false),
+            (&by_id, &by_label, &airflow, ns(), true),
+            (
+                &by_id,
+                &by_label,
+                &airflow,
+                namespace("airflow", &[("team", "dat")]),
+                false,
+            ),
+            (&by_id, &anywhere, &airflow, namespace("x", &[]), true),
+            (&by_id, &wrong_selector, &airflow, ns(), false),
+            (&by_group, &by_name, &airflow, ns(), true),
+            (&by_group, &by_name, &other_name, ns(), true),
+            (&by_group, &by_name, &other_group, ns(), false),
+            (&both, &by_name, &airflow, ns(), false),
+        ];
+        for (identities, namespaces, identity, namespace, expected) in table {
+            let grant = grant(json!({ "identities": identities, "namespaces": namespaces }));
+            assert_eq!(
+                covers(&grant, identity, &namespace),
+                expected,
+                "{grant:?} {identity} {namespace:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_grant_nothing_is_covered() {
+        assert!(!covers_account(&[], "airflow-worker"));
+    }
+
+    #[test]
+    fn a_grant_may_name_the_accounts() {
+        let spec = json!({ "identities": [{ "resourceId": AIRFLOW }], "namespaces": { "names": ["airflow"] }, "serviceAccounts": ["airflow-worker"] });
+        let grants = [grant(spec)];
+        assert!(covers_account(&grants, "airflow-worker"));
+        assert!(!covers_account(&grants, "airflow-scheduler"));
+    }
+
+    #[test]
+    fn the_grant_in_the_message_is_the_one_that_is_missing() {
+        let airflow: ResourceId = AIRFLOW.parse().unwrap();
+        let yaml = missing(&airflow, "airflow");
+        let grant: crate::api::AzureIdentityGrant = serde_saphyr::from_str(&yaml).unwrap();
+        assert!(covers(&grant.spec, &airflow, &namespace("airflow", &[])));
+    }
+}

@@ -1,0 +1,199 @@
+//! ARM resource IDs, compared as Azure compares them: without case.
+
+use std::{fmt, hash, str::FromStr};
+
+use super::Invalid;
+
+const EXPECTED: &str = "/subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>";
+
+/// The ARM resource ID of a user-assigned managed identity.
+///
+/// Only ASCII, no percent-encoding, no `.` or `..` segment: what is compared with a grant is
+/// what goes into the URL. Naming rules:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules>
+#[derive(Clone)]
+pub struct ResourceId {
+    id: String,
+    group: ResourceGroupId,
+    key: String,
+}
+
+impl ResourceId {
+    /// The ID as the user wrote it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.id
+    }
+
+    /// The resource group that holds the identity.
+    #[must_use]
+    pub fn group(&self) -> &ResourceGroupId {
+        &self.group
+    }
+
+    /// The identity's name: the last segment.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.id.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl FromStr for ResourceId {
+    type Err = Invalid;
+
+    fn from_str(id: &str) -> Result<Self, Invalid> {
+        let invalid = || Invalid::new("resource ID", id, format!("must be {EXPECTED}"));
+        let segments: Vec<&str> = id.split('/').collect();
+        let [group @ .., providers, namespace, kind, name] = segments.as_slice() else {
+            return Err(invalid());
+        };
+        let well_formed = providers.eq_ignore_ascii_case("providers")
+            && namespace.eq_ignore_ascii_case("Microsoft.ManagedIdentity")
+            && kind.eq_ignore_ascii_case("userAssignedIdentities")
+            && is_identity_name(name);
+        if !well_formed {
+            return Err(invalid());
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            group: group.join("/").parse().map_err(|_| invalid())?,
+            key: id.to_ascii_lowercase(),
+        })
+    }
+}
+
+/// The ARM resource ID of a resource group.
+#[derive(Clone)]
+pub struct ResourceGroupId {
+    id: String,
+    key: String,
+}
+
+impl FromStr for ResourceGroupId {
+    type Err = Invalid;
+
+    fn from_str(id: &str) -> Result<Self, Invalid> {
+        match id.split('/').collect::<Vec<_>>().as_slice() {
+            ["", subscriptions, subscription, groups, group]
+                if subscriptions.eq_ignore_ascii_case("subscriptions")
+                    && groups.eq_ignore_ascii_case("resourceGroups")
+                    && is_uuid(subscription)
+                    && is_group_name(group) =>
+            {
+                Ok(Self {
+                    id: id.to_owned(),
+                    key: id.to_ascii_lowercase(),
+                })
+            }
+            _ => Err(Invalid::new(
+                "resource group ID",
+                id,
+                "must be /subscriptions/<id>/resourceGroups/<group>",
+            )),
+        }
+    }
+}
+
+fn is_uuid(s: &str) -> bool {
+    s.len() == 36
+        && s.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+fn is_group_name(s: &str) -> bool {
+    (1..=90).contains(&s.len())
+        && !s.ends_with('.')
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.()".contains(&b))
+}
+
+fn is_identity_name(s: &str) -> bool {
+    (3..=128).contains(&s.len())
+        && s.as_bytes()[0].is_ascii_alphanumeric()
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+macro_rules! compared_without_case {
+    ($type:ty) => {
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.key == other.key
+            }
+        }
+        impl Eq for $type {}
+        impl hash::Hash for $type {
+            fn hash<H: hash::Hasher>(&self, state: &mut H) {
+                self.key.hash(state);
+            }
+        }
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.key.cmp(&other.key)
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.id)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.id)
+            }
+        }
+    };
+}
+
+compared_without_case!(ResourceId);
+compared_without_case!(ResourceGroupId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/airflow";
+
+    #[test]
+    fn an_id_equals_itself_in_any_case() {
+        let a: ResourceId = ID.parse().unwrap();
+        let b: ResourceId = ID.to_uppercase().parse().unwrap();
+        assert_eq!(a, b);
+        assert_eq!(a.group(), b.group());
+        assert_eq!((a.name(), b.name()), ("airflow", "AIRFLOW"));
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused() {
+        let wrong = [
+            String::new(),
+            ID.trim_start_matches('/').to_owned(),
+            format!("{ID}/"),
+            format!("{ID}/federatedIdentityCredentials/x"),
+            format!("{ID}?api-version=1"),
+            format!("{ID}%2f"),
+            ID.replace("data", ".."),
+            ID.replace("data", "data."),
+            ID.replace("data", "da/ta"),
+            ID.replace("data", "d\u{0430}ta"),
+            ID.replace("data", ""),
+            ID.replace("airflow", ".."),
+            ID.replace("airflow", "ai"),
+            ID.replace("airflow", "_air"),
+            ID.replace("0001", "001"),
+            ID.replace("Microsoft.ManagedIdentity", "Microsoft.Compute"),
+            ID.replace("providers", "provider"),
+            format!("https://management.azure.com{ID}"),
+        ];
+        for id in wrong {
+            assert!(id.parse::<ResourceId>().is_err(), "{id} was accepted");
+        }
+    }
+}

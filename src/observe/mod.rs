@@ -1,0 +1,200 @@
+//! Reads the cluster and Azure into a [`Snapshot`]; never writes. What cannot be read becomes a
+//! [`Problem`] in the snapshot, so that one broken part does not hide the others.
+
+mod accounts;
+mod fields;
+mod issuer;
+mod secret;
+mod stores;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::ResourceExt;
+
+pub use accounts::{
+    Account, AccountState, Annotation, FieldOwner, RELEASE_LABEL, WORKLOAD_SELECTOR,
+};
+pub use issuer::IssuerSource;
+pub use secret::{SecretState, checksum};
+pub use stores::Stores;
+
+use crate::{
+    api::{AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord, OPERATOR, Reason},
+    azure::{Identities, View},
+    grant,
+    model::{Issuer, ResourceId},
+    problem::Problem,
+};
+
+/// Everything that can be read.
+pub struct Sources {
+    /// The API server, for what is not watched.
+    pub client: kube::Client,
+    /// What is watched.
+    pub stores: Stores,
+    /// Azure.
+    pub identities: Arc<Identities>,
+    /// Who signs the cluster's ServiceAccount tokens.
+    pub issuer: IssuerSource,
+    /// The audience of federated credentials in this cloud.
+    pub audience: String,
+}
+
+/// All that a plan is made from.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The object with its last status.
+    pub object: AirflowWorkloadIdentity,
+    /// Its namespace.
+    pub namespace: String,
+    /// The identity that the spec names.
+    pub identity: Result<ResourceId, Problem>,
+    /// The grants that cover the identity and the namespace.
+    pub grants: Vec<AzureIdentityGrantSpec>,
+    /// The issuer of the cluster's tokens.
+    pub issuer: Result<Issuer, Problem>,
+    /// The audience of federated credentials.
+    pub audience: String,
+    /// Azure's side of the identity, if it is granted, and of those that the status records.
+    pub azure: BTreeMap<ResourceId, View>,
+    /// The ServiceAccounts that the spec asks for, by name.
+    pub accounts: Vec<Account>,
+    /// Other accounts that carry this object's annotations.
+    pub left_behind: Vec<Existing>,
+    /// Credentials that other objects answer for, too.
+    pub claimed_by_others: BTreeSet<(ResourceId, String)>,
+    /// The Secret that the spec asks for.
+    pub secret: Result<SecretState, Problem>,
+    /// Other Secrets that this object has created.
+    pub stale_secrets: Vec<Existing>,
+}
+
+/// An object that exists. The uid keeps an effect from another object of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+impl Snapshot {
+    /// The object's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.object.name_any()
+    }
+
+    /// Whether the object is being deleted.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Credentials recorded in the status, with the identity parsed. Garbage is nobody's.
+    pub fn records(&self) -> impl Iterator<Item = (ResourceId, &CredentialRecord)> {
+        records(&self.object)
+    }
+
+    /// Whether everything read from Azure is at most this old.
+    #[must_use]
+    pub fn is_at_most(&self, age: Duration) -> bool {
+        self.azure.values().all(|view| view.age <= age)
+    }
+}
+
+/// Reads everything that concerns `object`. Azure is asked again only for what is older than
+/// `max_age`.
+pub async fn observe(
+    sources: &Sources,
+    object: &AirflowWorkloadIdentity,
+    max_age: Duration,
+) -> Snapshot {
+    let namespace = object.namespace().unwrap_or_default();
+    let identity = named_identity(object);
+    let grants = match &identity {
+        Ok(identity) => {
+            let namespace = sources.stores.namespace(&namespace);
+            let mut grants = sources.stores.grants();
+            grants.retain(|spec| grant::covers(spec, identity, &namespace));
+            grants
+        }
+        Err(_) => Vec::new(),
+    };
+
+    // Nobody learns anything about an identity that is not granted to them.
+    let granted = identity.as_ref().ok().filter(|_| !grants.is_empty());
+    let mut azure = BTreeMap::new();
+    let recorded = records(object).map(|(identity, _)| identity);
+    for id in granted.cloned().into_iter().chain(recorded) {
+        if !azure.contains_key(&id) {
+            let view = sources.identities.view(&id, max_age).await;
+            azure.insert(id, view);
+        }
+    }
+
+    let accounts = sources.stores.accounts(&namespace, object);
+    Snapshot {
+        left_behind: sources.stores.left_behind(&namespace, object, &accounts),
+        claimed_by_others: sources.stores.claimed_by_others(object),
+        issuer: sources.issuer.get(&sources.client, max_age).await,
+        audience: sources.audience.clone(),
+        secret: secret::observe(&sources.client, object).await,
+        stale_secrets: sources.stores.other_secrets(object),
+        object: object.clone(),
+        namespace,
+        identity,
+        grants,
+        azure,
+        accounts,
+    }
+}
+
+/// The name of the Secret that the spec asks for.
+#[must_use]
+pub fn secret_name(object: &AirflowWorkloadIdentity) -> String {
+    let default = || format!("{}-airflow-connections", object.name_any());
+    object
+        .spec
+        .connection_secret
+        .name
+        .clone()
+        .unwrap_or_else(default)
+}
+
+fn named_identity(object: &AirflowWorkloadIdentity) -> Result<ResourceId, Problem> {
+    let invalid = |message: String| {
+        Problem::on_change(
+            Reason::InvalidSpec,
+            format!("spec.identity.managedIdentity: {message}"),
+        )
+    };
+    let managed = object.spec.identity.managed_identity.as_ref();
+    managed
+        .ok_or_else(|| invalid("resourceId is missing".into()))?
+        .resource_id
+        .parse()
+        .map_err(|error: crate::model::Invalid| invalid(error.to_string()))
+}
+
+fn records(
+    object: &AirflowWorkloadIdentity,
+) -> impl Iterator<Item = (ResourceId, &CredentialRecord)> {
+    let recorded = object.status.iter().flat_map(|status| &status.credentials);
+    recorded.filter_map(|record| Some((record.identity.parse().ok()?, record)))
+}
+
+/// Whether a Secret is one that the operator created for the object with this uid.
+fn created_for(metadata: &kube::api::ObjectMeta, uid: Option<&str>) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
+    let managed_by = metadata
+        .labels
+        .iter()
+        .flatten()
+        .any(|(key, value)| key == crate::api::MANAGED_BY_LABEL && value == OPERATOR);
+    managed_by && uid.is_some_and(|uid| owners.into_iter().any(|owner| owner.uid == uid))
+}

@@ -1,0 +1,405 @@
+//! Federated identity credentials: what is written, and what is deleted.
+//!
+//! They have no etag, tag or owner. Ours is one that the status recorded before it was written;
+//! and whatever the record says, only one is touched whose subject lies in the object's own
+//! namespace and whose issuer is this cluster's. Everything else is somebody else's.
+
+use std::collections::BTreeSet;
+
+use super::{AccountPlan, Action, Plan, Progress, waiting};
+use crate::{
+    api::{ConditionType, CredentialRecord, DeletionPolicy, Reason},
+    azure::{ArmErrorKind, CredentialProperties},
+    model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
+    observe::{Account, Snapshot},
+    problem::{Problem, Retry},
+};
+
+/// Azure's limit per identity.
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations>
+const LIMIT: usize = 20;
+
+/// Plans the credential of every granted account.
+pub(super) fn put(snapshot: &Snapshot, granted: &[&Account], plan: &mut Plan) {
+    plan.records = snapshot
+        .records()
+        .map(|(_, record)| record.clone())
+        .collect();
+    let names = names(snapshot, granted);
+    for (account, name) in granted.iter().zip(names) {
+        let subject = Subject::new(&snapshot.namespace, &account.name);
+        let (credential_name, credential) = credential(snapshot, &subject, name, plan);
+        plan.accounts.push(AccountPlan {
+            name: account.name.clone(),
+            components: account.components.clone(),
+            subject,
+            credential_name,
+            credential,
+            annotation: waiting("The federated credential comes first."),
+        });
+    }
+}
+
+/// Plans the end of recorded credentials that nobody wants any longer. A credential that is
+/// replaced by one on another identity goes last, when everything points to the new one.
+pub(super) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
+    let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
+    let wanted: BTreeSet<(ResourceId, String)> = match &snapshot.identity {
+        Ok(identity) => plan
+            .accounts
+            .iter()
+            .filter_map(|account| Some((identity.clone(), account.credential_name.clone()?)))
+            .collect(),
+        Err(_) => return, // what is wanted is not known
+    };
+    let successors: Vec<usize> = (0..plan.steps.len()).collect();
+    for (identity, record) in snapshot.records() {
+        if is_wanted(&wanted, &identity, record) || plan.is_being_replaced(record) {
+            continue;
+        }
+        let successor = plan
+            .accounts
+            .iter()
+            .find(|a| a.subject.to_string() == record.subject);
+        if successor
+            .is_some_and(|a| matches!(a.credential, Progress::Blocked(_) | Progress::Unverified(_)))
+        {
+            continue;
+        }
+        let revoked =
+            snapshot.grants.is_empty() || successor.is_none() && is_refused(snapshot, record);
+        let after = if successor.is_some() {
+            successors.clone()
+        } else {
+            Vec::new()
+        };
+        plan.drop_credential(snapshot, &identity, record, retain && !revoked, after);
+    }
+}
+
+impl Plan {
+    /// Deletes a recorded credential if it is there and ours; else forgets it.
+    pub(super) fn drop_credential(
+        &mut self,
+        snapshot: &Snapshot,
+        identity: &ResourceId,
+        record: &CredentialRecord,
+        retain: bool,
+        after: Vec<usize>,
+    ) {
+        self.records.insert(record.clone());
+        let Some(issuer) = snapshot.issuer.as_ref().ok() else {
+            return;
+        };
+        if record.issuer != issuer.as_str() {
+            return; // of an issuer that the cluster once had: kept on record
+        }
+        let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
+        let live = match listed {
+            Some(Ok(credentials)) => credentials.iter().find(|c| c.is_named(&record.name)),
+            Some(Err(error)) if error.kind == ArmErrorKind::NotFound => None,
+            Some(Err(error)) => {
+                let what = format!("cannot list the credentials of identity {identity}");
+                let problem = Problem::azure(&what, identity, error);
+                self.blocked
+                    .entry(ConditionType::CredentialsFederated)
+                    .or_insert(problem);
+                return;
+            }
+            None => None,
+        };
+        let claimed = snapshot
+            .claimed_by_others
+            .iter()
+            .any(|(other, name)| other == identity && name.eq_ignore_ascii_case(&record.name));
+        match live {
+            Some(live) if !retain && !claimed && is_touchable(snapshot, issuer, live) => {
+                let action = Action::DeleteCredential {
+                    record: record.clone(),
+                    identity: identity.clone(),
+                };
+                self.push(action, after);
+            }
+            _ => {
+                self.forgotten.insert(record.clone());
+            }
+        }
+    }
+
+    fn is_being_replaced(&self, record: &CredentialRecord) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(&step.action, Action::DeleteCredential { record: deleted, .. } if deleted == record)
+        })
+    }
+}
+
+fn is_wanted(
+    wanted: &BTreeSet<(ResourceId, String)>,
+    identity: &ResourceId,
+    record: &CredentialRecord,
+) -> bool {
+    wanted
+        .iter()
+        .any(|(id, name)| id == identity && name.eq_ignore_ascii_case(&record.name))
+}
+
+/// Whether the account of the record is still asked for, but no longer granted.
+fn is_refused(snapshot: &Snapshot, record: &CredentialRecord) -> bool {
+    snapshot.accounts.iter().any(|account| {
+        Subject::new(&snapshot.namespace, &account.name).to_string() == record.subject
+    })
+}
+
+/// The names of the accounts' credentials, in the accounts' order.
+fn names(snapshot: &Snapshot, accounts: &[&Account]) -> Vec<Option<CredentialName>> {
+    let Ok(issuer) = &snapshot.issuer else {
+        return vec![None; accounts.len()];
+    };
+    let mut taken = BTreeSet::new();
+    let name = |account: &&Account| {
+        let derived =
+            CredentialName::derived(issuer, &Subject::new(&snapshot.namespace, &account.name));
+        let Some(prefix) = &snapshot.object.spec.federation.credential_name else {
+            return Some(derived);
+        };
+        let alone = |component| {
+            accounts
+                .iter()
+                .filter(|a| a.components.contains(component))
+                .count()
+                == 1
+        };
+        let suffix = match account.components.iter().collect::<Vec<_>>().as_slice() {
+            [component] if alone(component) => component.as_str(),
+            _ => &account.name,
+        };
+        let chosen = CredentialName::chosen(prefix, suffix);
+        Some(if taken.insert(chosen.clone()) {
+            chosen
+        } else {
+            derived
+        })
+    };
+    accounts.iter().map(name).collect()
+}
+
+/// The name of the credential that lets `subject` in, and how far it is.
+fn credential(
+    snapshot: &Snapshot,
+    subject: &Subject,
+    name: Option<CredentialName>,
+    plan: &mut Plan,
+) -> (Option<String>, Progress) {
+    let before = federated_before(snapshot, subject);
+    let (Ok(identity), Ok(issuer), Some(_), Some(name)) =
+        (&snapshot.identity, &snapshot.issuer, plan.ids, name)
+    else {
+        let problem = Problem::on_change(
+            Reason::Waiting,
+            "The identity and the issuer must be known first.",
+        );
+        return match before {
+            Some(name) => (Some(name), Progress::Unverified(problem)),
+            None => (None, Progress::Blocked(problem)),
+        };
+    };
+    let live = match snapshot.azure.get(identity).map(|view| &view.credentials) {
+        Some(Ok(live)) => live,
+        Some(Err(error)) => {
+            let what = format!("cannot list the credentials of identity {identity}");
+            let problem = Problem::azure(&what, identity, error);
+            return match before {
+                Some(name) => (Some(name), Progress::Unverified(problem)),
+                None => (Some(name.to_string()), Progress::Blocked(problem)),
+            };
+        }
+        None => return (None, waiting("The identity has not been read yet.")),
+    };
+    Candidate {
+        snapshot,
+        identity,
+        issuer,
+        subject,
+        name,
+        live,
+    }
+    .decide(plan)
+}
+
+/// The credential that the status says this account had on this identity.
+fn federated_before(snapshot: &Snapshot, subject: &Subject) -> Option<String> {
+    let status = snapshot.object.status.as_ref()?;
+    let account = status
+        .service_accounts
+        .iter()
+        .find(|a| a.subject == subject.to_string())?;
+    account
+        .credential_name
+        .clone()
+        .filter(|_| account.federated)
+}
+
+/// A credential that is wanted, and everything that decides what to do for it.
+struct Candidate<'a> {
+    snapshot: &'a Snapshot,
+    identity: &'a ResourceId,
+    issuer: &'a Issuer,
+    subject: &'a Subject,
+    name: CredentialName,
+    live: &'a [FederatedCredential],
+}
+
+impl Candidate<'_> {
+    fn decide(self, plan: &mut Plan) -> (Option<String>, Progress) {
+        let subject = self.subject.to_string();
+        let same_tuple = self
+            .live
+            .iter()
+            .find(|c| c.trusts(self.issuer.as_str(), &subject));
+        let same_name = self.live.iter().find(|c| c.is_named(self.name.as_str()));
+        match (same_tuple, same_name) {
+            // Azure takes one credential per issuer and subject, whatever its name.
+            (Some(found), _) if found.audiences == [self.snapshot.audience.clone()] => {
+                self.found(found, plan)
+            }
+            (Some(found), _) if self.is_ours(found) => self.replace(found, plan),
+            (Some(found), _) => {
+                let problem = conflict(format!(
+                    "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Correct or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                    name = found.name,
+                    identity = self.identity,
+                    audience = found.audiences,
+                    ours = self.snapshot.audience,
+                ));
+                (Some(found.name.clone()), Progress::Blocked(problem))
+            }
+            (None, Some(found)) if self.is_ours(found) => self.replace(found, plan),
+            (None, Some(found)) => {
+                let problem = conflict(format!(
+                    "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                    identity = self.identity,
+                    name = found.name,
+                    theirs = found.subject,
+                    issuer = found.issuer,
+                ));
+                (Some(self.name.to_string()), Progress::Blocked(problem))
+            }
+            (None, None) => self.create(plan),
+        }
+    }
+
+    /// It is there. Under our name it is ours; under another it is used as it is, unless we
+    /// wrote it and the name was changed since.
+    fn found(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
+        if found.is_named(self.name.as_str()) {
+            // Nobody else derives this name; one that the user chose may be the user's work.
+            if self.name == CredentialName::derived(self.issuer, self.subject) {
+                plan.records.insert(self.record());
+            }
+            return (Some(found.name.clone()), Progress::Holds);
+        }
+        let claimed = self
+            .snapshot
+            .claimed_by_others
+            .contains(&(self.identity.clone(), found.name.clone()));
+        if !claimed
+            && self.is_ours(found)
+            && !self.live.iter().any(|c| c.is_named(self.name.as_str()))
+        {
+            return self.replace(found, plan);
+        }
+        (Some(found.name.clone()), Progress::Holds)
+    }
+
+    /// Ours, but not as it should be. A replacement under another name has to wait for the old
+    /// one to go: Azure refuses a second credential for one subject.
+    fn replace(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
+        let after = if found.is_named(self.name.as_str()) {
+            Vec::new()
+        } else {
+            let record = CredentialRecord {
+                name: found.name.clone(),
+                ..self.record()
+            };
+            let action = Action::DeleteCredential {
+                record,
+                identity: self.identity.clone(),
+            };
+            vec![plan.push(action, Vec::new())]
+        };
+        self.write(after, plan)
+    }
+
+    fn create(self, plan: &mut Plan) -> (Option<String>, Progress) {
+        let planned = plan
+            .steps
+            .iter()
+            .filter(|step| matches!(&step.action, Action::PutCredential { name, .. } if !self.live.iter().any(|c| c.is_named(name.as_str()))))
+            .count();
+        if self.live.len() + planned >= LIMIT {
+            let problem = Problem {
+                reason: Reason::LimitReached,
+                message: format!(
+                    "Identity {identity} carries {count} of at most {LIMIT} federated credentials; there is no room for {subject}. Delete one that nobody needs (az identity federated-credential list --ids {identity}), or use one identity per Airflow.",
+                    identity = self.identity,
+                    count = self.live.len(),
+                    subject = self.subject,
+                ),
+                retry: Retry::Slow,
+            };
+            return (Some(self.name.to_string()), Progress::Blocked(problem));
+        }
+        self.write(Vec::new(), plan)
+    }
+
+    fn write(self, after: Vec<usize>, plan: &mut Plan) -> (Option<String>, Progress) {
+        plan.records.insert(self.record());
+        let properties = CredentialProperties {
+            issuer: self.issuer.to_string(),
+            subject: self.subject.to_string(),
+            audiences: vec![self.snapshot.audience.clone()],
+        };
+        let name = self.name.to_string();
+        let action = Action::PutCredential {
+            identity: self.identity.clone(),
+            name: self.name,
+            properties,
+        };
+        (Some(name), Progress::Pending(plan.push(action, after)))
+    }
+
+    fn is_ours(&self, live: &FederatedCredential) -> bool {
+        let recorded = self
+            .snapshot
+            .records()
+            .any(|(identity, record)| identity == *self.identity && live.is_named(&record.name));
+        recorded && is_touchable(self.snapshot, self.issuer, live)
+    }
+
+    fn record(&self) -> CredentialRecord {
+        CredentialRecord {
+            identity: self.identity.to_string(),
+            name: self.name.to_string(),
+            issuer: self.issuer.to_string(),
+            subject: self.subject.to_string(),
+        }
+    }
+}
+
+/// AKS writes this one for its identity bindings.
+const AKS_IDENTITY_BINDING: &str = "aks-identity-binding";
+
+/// The last guard, since whoever may write a status may forge a record.
+fn is_touchable(snapshot: &Snapshot, issuer: &Issuer, live: &FederatedCredential) -> bool {
+    live.issuer == issuer.as_str()
+        && Subject::lies_in(&live.subject, &snapshot.namespace)
+        && !live.is_named(AKS_IDENTITY_BINDING)
+}
+
+fn conflict(message: String) -> Problem {
+    Problem {
+        reason: Reason::Conflict,
+        message,
+        retry: Retry::Slow,
+    }
+}

@@ -1,0 +1,132 @@
+//! What stands in the way of a step, and when it is worth another try: the one table that
+//! decides what is retryable.
+
+use std::time::Duration;
+
+use crate::{
+    api::Reason,
+    azure::{ArmError, ArmErrorKind},
+    model::ResourceId,
+};
+
+/// Why a step is not done, in words for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// What happened, to which object, and what to do about it.
+    pub message: String,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// When a step is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retry {
+    /// When the object, or something that it watches, changes.
+    OnChange,
+    /// Somebody has to do something first, where no watch can see it: seldom.
+    Slow,
+    /// It passes by itself: soon, then less and less often.
+    Backoff,
+    /// Not before this time.
+    After(Duration),
+}
+
+impl Problem {
+    /// A problem that only a change of the cluster's objects solves.
+    #[must_use]
+    pub fn on_change(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            retry: Retry::OnChange,
+        }
+    }
+
+    /// Azure refused or failed to do `what` with `identity`.
+    #[must_use]
+    pub fn azure(what: &str, identity: &ResourceId, error: &ArmError) -> Self {
+        use ArmErrorKind as Kind;
+        let role = || {
+            format!(
+                "Give the operator's identity the role: az role assignment create \
+                 --role 'Managed Identity Federated Identity Credential Contributor' \
+                 --assignee-object-id <its object ID> --assignee-principal-type ServicePrincipal \
+                 --scope {identity}"
+            )
+        };
+        let (reason, retry, advice) = match error.kind {
+            Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; tried again.".into()),
+            Kind::DuplicateSubject => (Reason::Conflict, Retry::Backoff, "Another credential of the identity trusts the same account; read again.".into()),
+            Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: az identity federated-credential list --ids {identity}")),
+            Kind::Invalid => (Reason::AzureRefused, Retry::Slow, "Azure refuses the request as it is.".into()),
+            Kind::UnsupportedRegion => (Reason::AzureRefused, Retry::Slow, "Azure offers no federated credentials in the identity's region; use an identity of another region.".into()),
+            Kind::NotFound => (Reason::IdentityNotFound, Retry::Slow, "Create the identity, or correct spec.identity.managedIdentity.resourceId.".into()),
+            Kind::Forbidden => (Reason::AzureForbidden, Retry::Slow, role()),
+            Kind::PolicyDenied => (Reason::AzurePolicy, Retry::Slow, "An Azure Policy limits the issuers of federated credentials; exempt the identity or allow the cluster's issuer.".into()),
+            Kind::Locked => (Reason::AzureLocked, Retry::Slow, format!("Remove the delete lock that covers the identity: az lock list --resource {identity}")),
+            Kind::Throttled => (Reason::AzureThrottled, error.retry_after.map_or(Retry::Backoff, Retry::After), "Azure asks to slow down; tried again.".into()),
+            Kind::Unauthenticated => (Reason::AzureUnauthenticated, Retry::Slow, "Azure does not accept the operator's own sign-in. Check the federated credential, client ID and tenant ID of the operator's ServiceAccount.".into()),
+            Kind::Unavailable => (Reason::AzureUnavailable, Retry::Backoff, "Azure cannot be reached or is out of order; tried again.".into()),
+            Kind::Unexpected => (Reason::AzureRefused, Retry::Slow, "Azure answered in a way that the operator does not know.".into()),
+        };
+        Self {
+            reason,
+            message: format!(
+                "{what}: {error}. {advice}",
+                error = error.to_string().trim_end_matches('.')
+            ),
+            retry,
+        }
+    }
+
+    /// The API server refused or failed to do `what`.
+    #[must_use]
+    pub fn cluster(what: &str, error: &ClusterError) -> Self {
+        let retry = match error {
+            ClusterError::Api(kube::Error::Api(status))
+                if matches!(status.code, 400..=404 | 422) =>
+            {
+                Retry::Slow
+            }
+            _ => Retry::Backoff,
+        };
+        Self {
+            reason: Reason::ClusterError,
+            message: format!("{what}: {error}. Tried again."),
+            retry,
+        }
+    }
+}
+
+/// A request to the API server that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The API server refused, or was out of reach.
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    /// No answer in time.
+    #[error("the API server did not answer within {0:?}")]
+    Timeout(Duration),
+}
+
+impl ClusterError {
+    /// Whether the API server answered with this HTTP status.
+    #[must_use]
+    pub fn is_status(&self, code: u16) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == code)
+    }
+}
+
+/// Bounds a request to the API server: kube sets no read timeout of its own.
+///
+/// # Errors
+/// The request failed, or took more than 30 seconds.
+pub async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    tokio::time::timeout(LIMIT, request)
+        .await
+        .map_err(|_| ClusterError::Timeout(LIMIT))?
+        .map_err(ClusterError::Api)
+}
