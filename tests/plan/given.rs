@@ -1,0 +1,216 @@
+//! Builds snapshots: a converged world, and the ways in which it can differ.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use airflow_workload_identity::{
+    api::{AirflowWorkloadIdentity, Component, CredentialRecord, FINALIZER, account_field_manager},
+    apply::{Outcome, StepResult},
+    azure::{ArmError, ArmErrorKind, ManagedIdentity, View},
+    model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
+    observe::{Account, AccountState, Annotation, FieldOwner, SecretState, Snapshot},
+    plan::{Action, Finalizer, Plan, Progress, plan},
+    problem::Problem,
+    status::status,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub const AUDIENCE: &str = "api://AzureADTokenExchange";
+pub const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+pub const TENANT: &str = "22222222-2222-2222-2222-222222222222";
+
+pub fn id(name: &str) -> ResourceId {
+    format!("/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}").parse().unwrap()
+}
+
+pub fn issuer() -> Issuer {
+    "https://oidc.example/cluster/".parse().unwrap()
+}
+
+pub fn derived(account: &str) -> String {
+    CredentialName::derived(&issuer(), &Subject::new("airflow", account)).to_string()
+}
+
+pub fn credential(name: &str, account: &str) -> FederatedCredential {
+    FederatedCredential {
+        name: name.into(),
+        issuer: issuer().to_string(),
+        subject: format!("system:serviceaccount:airflow:{account}"),
+        audiences: vec![AUDIENCE.into()],
+    }
+}
+
+pub fn record(identity: &str, name: &str, account: &str) -> CredentialRecord {
+    CredentialRecord {
+        identity: id(identity).to_string(),
+        name: name.into(),
+        issuer: issuer().to_string(),
+        subject: format!("system:serviceaccount:airflow:{account}"),
+    }
+}
+
+pub fn owned_by(manager: &str, applies: bool, value: &str) -> Annotation {
+    Annotation {
+        value: Some(value.into()),
+        owners: vec![FieldOwner { manager: manager.into(), applies }],
+    }
+}
+
+/// A granted object `prod` in namespace `airflow` for identity `airflow` and the accounts
+/// `airflow-scheduler` and `airflow-worker`, before anything was done for it.
+pub fn fresh() -> Snapshot {
+    let account = |name: &str, component| Account {
+        name: name.into(),
+        components: [component].into(),
+        state: Some(AccountState { uid: format!("uid-of-{name}"), ..AccountState::default() }),
+    };
+    let identity = ManagedIdentity { client_id: CLIENT.parse().unwrap(), tenant_id: TENANT.parse().unwrap() };
+    let view = View { identity: Ok(identity), credentials: Ok(Vec::new()), age: Duration::ZERO };
+    Snapshot {
+        object: object(json!({})),
+        namespace: "airflow".into(),
+        identity: Ok(id("airflow")),
+        grants: vec![serde_json::from_value(json!({
+            "identities": [{ "resourceId": id("airflow").to_string() }],
+            "namespaces": { "names": ["airflow"] },
+        })).unwrap()],
+        issuer: Ok(issuer()),
+        audience: AUDIENCE.into(),
+        azure: BTreeMap::from([(id("airflow"), view)]),
+        accounts: vec![
+            account("airflow-scheduler", Component::Scheduler),
+            account("airflow-worker", Component::Worker),
+        ],
+        left_behind: Vec::new(),
+        claimed_by_others: Default::default(),
+        secret: Ok(SecretState::Absent),
+        stale_secrets: Vec::new(),
+    }
+}
+
+/// The same, after everything was done.
+pub fn converged() -> Snapshot {
+    let mut world = fresh();
+    settle(&mut world);
+    world
+}
+
+/// An object with `spec` merged over the smallest one.
+pub fn object(spec: Value) -> AirflowWorkloadIdentity {
+    let mut object = json!({
+        "apiVersion": "airflow-workload-identity.io/v1alpha1",
+        "kind": "AirflowWorkloadIdentity",
+        "metadata": { "name": "prod", "namespace": "airflow", "uid": "uid-of-prod", "generation": 1 },
+        "spec": {
+            "identity": { "managedIdentity": { "resourceId": id("airflow").to_string() } },
+            "airflow": { "helmRelease": "airflow", "components": ["scheduler", "worker"] },
+        },
+    });
+    for (key, value) in spec.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    serde_json::from_value(object).unwrap()
+}
+
+/// Changes the credentials that Azure lists for an identity.
+pub fn azure(world: &mut Snapshot, identity: &str, edit: impl FnOnce(&mut Vec<FederatedCredential>)) {
+    edit(world.azure.get_mut(&id(identity)).unwrap().credentials.as_mut().unwrap());
+}
+
+/// Changes what an account carries.
+pub fn account(world: &mut Snapshot, name: &str, edit: impl FnOnce(&mut AccountState)) {
+    let account = world.accounts.iter_mut().find(|a| a.name == name).unwrap();
+    edit(account.state.as_mut().unwrap());
+}
+
+/// Carries out what is planned, as if every step succeeded, until there is nothing to do.
+pub fn settle(world: &mut Snapshot) {
+    for _ in 0..3 {
+        let plan = plan(world);
+        if plan.finalizer == Finalizer::Add {
+            world.object.metadata.finalizers = Some(vec![FINALIZER.into()]);
+        }
+        for step in &plan.steps {
+            take(world, &step.action);
+        }
+        let results = vec![StepResult::Done; plan.steps.len()];
+        let outcome = Outcome { results, ..Outcome::default() };
+        world.object.status = Some(status(world, &plan, &outcome, Timestamp::UNIX_EPOCH));
+    }
+}
+
+fn take(world: &mut Snapshot, action: &Action) {
+    let manager = account_field_manager(&world.name());
+    match action {
+        Action::PutCredential { identity, name, properties } => azure(world, identity.name(), |list| {
+            list.retain(|credential| !credential.is_named(name.as_str()));
+            assert!(
+                !list.iter().any(|c| c.trusts(&properties.issuer, &properties.subject)),
+                "Azure refuses a second credential for {}",
+                properties.subject,
+            );
+            list.push(FederatedCredential {
+                name: name.to_string(),
+                issuer: properties.issuer.clone(),
+                subject: properties.subject.clone(),
+                audiences: properties.audiences.clone(),
+            });
+        }),
+        Action::DeleteCredential { record, identity } => {
+            azure(world, identity.name(), |list| list.retain(|c| !c.is_named(&record.name)));
+        }
+        Action::Annotate { account: existing, ids, .. } => account(world, &existing.name, |state| {
+            state.client_id = owned_by(&manager, true, &ids.client.to_string());
+            state.tenant_id = owned_by(&manager, true, &ids.tenant.to_string());
+        }),
+        Action::Release { account: existing } => {
+            world.left_behind.retain(|left| left != existing);
+            if let Some(account) = world.accounts.iter_mut().find(|a| a.name == existing.name) {
+                account.state = Some(AccountState { uid: existing.uid.clone(), ..AccountState::default() });
+            }
+        }
+        Action::WriteSecret { checksum, .. } => {
+            world.secret = Ok(SecretState::Ours {
+                uid: "uid-of-secret".into(),
+                checksum: checksum.clone(),
+                annotated: Some(checksum.clone()),
+                resource_version: Some("1".into()),
+            });
+        }
+        Action::DeleteSecret(secret) => {
+            if secret.uid == "uid-of-secret" {
+                world.secret = Ok(SecretState::Absent);
+            }
+            world.stale_secrets.retain(|stale| stale != secret);
+        }
+    }
+}
+
+/// Azure does not answer for this identity; what was known of it still is.
+pub fn unreachable(world: &mut Snapshot, identity: &str) {
+    let view = world.azure.get_mut(&id(identity)).unwrap();
+    view.credentials = Err(arm_error(ArmErrorKind::Unavailable));
+}
+
+pub fn arm_error(kind: ArmErrorKind) -> ArmError {
+    ArmError { kind, status: None, code: None, message: "no answer".into(), retry_after: None }
+}
+
+/// What is planned, in words.
+pub fn planned(world: &Snapshot) -> Vec<String> {
+    plan(world).steps.iter().map(|step| step.action.to_string()).collect()
+}
+
+/// The problem that keeps the account from being federated or annotated.
+pub fn problem_of(plan: &Plan, account: &str) -> Option<Problem> {
+    let account = plan.accounts.iter().find(|a| a.name == account)?;
+    [&account.credential, &account.annotation].into_iter().find_map(|progress| match progress {
+        Progress::Blocked(problem) | Progress::Unverified(problem) => Some(problem.clone()),
+        Progress::Holds | Progress::Pending(_) => None,
+    })
+}
+
+/// When objects of these tests are deleted.
+pub fn long_ago() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)
+}
