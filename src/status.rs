@@ -59,9 +59,11 @@ pub fn status(
         .into_iter()
         .map(|step| (step, verdict(step, snapshot, plan, outcome)))
         .collect();
-    let ready = steps
-        .iter()
-        .find_map(|(_, verdict)| verdict.problem())
+    // What waits for something else says less than that which it waits for.
+    let problems = || steps.iter().filter_map(|(_, verdict)| verdict.problem());
+    let ready = problems()
+        .find(|problem| problem.reason != Reason::Waiting)
+        .or_else(|| problems().next())
         .map_or_else(
             || {
                 Verdict::True(format!(
@@ -266,7 +268,7 @@ fn accounts_verdict(
         }
     }
     failed.extend(more);
-    // What waits for something else says less than that which it waits for.
+    // As in `Ready`: what is waited for comes first.
     failed.sort_by_key(|problem| problem.reason == Reason::Waiting);
     match (failed.is_empty(), unverified.is_empty()) {
         (true, true) => done(format!(

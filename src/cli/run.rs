@@ -1,6 +1,6 @@
 //! `awi run`: everything that the operator is made of, put together in one place.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use kube::{Client, Config};
@@ -114,10 +114,16 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'sta
     })
 }
 
+/// kube logs every failed request as an error; what is worth saying the operator says itself.
+const QUIET: &str = "info,kube_client=off,kube_runtime=off";
+
 fn start_logging(format: LogFormat) {
     use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    let subscriber = fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

@@ -104,20 +104,10 @@ pub async fn run(
             Arc::new(context),
         )
         .for_each(|result| async {
+            // Passes have no errors, and watches report their own.
             if let Err(error) = result {
-                report(&error);
+                tracing::debug!("{error}");
             }
         })
         .await;
-}
-
-/// An error between us and the API server. The watches go on by themselves.
-fn report(error: &dyn std::error::Error) {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    tracing::warn!("{text}");
 }

@@ -117,7 +117,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration 
 
     let (snapshot, plan) = prepare(&object, context).await;
     let outcome = apply(&context.sinks, &object, &plan).await;
-    let problems = problems(&plan, &outcome);
+    let mut problems = problems(&plan, &outcome);
     wake_siblings(context, &snapshot, &plan, &outcome);
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
@@ -127,7 +127,10 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration 
     } else if object.status.as_ref() != Some(&after) {
         match write_status(&context.sinks.client, &object, &after).await {
             Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
-            Err(problem) => tracing::warn!("{}", problem.message),
+            Err(problem) => {
+                tracing::warn!("{}", problem.message);
+                problems.push(problem);
+            }
         }
     }
     for event in events {

@@ -1,6 +1,8 @@
 //! What is watched, and which objects an event concerns.
 
-use futures::{Stream, StreamExt, stream::BoxStream};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, TryStreamExt, future, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
@@ -98,8 +100,20 @@ impl Watches {
     }
 }
 
-/// A store, and the stream of all objects that came, changed or went. Watches resume by
-/// themselves, with a backoff.
+/// How soon a broken watch tries again: sooner than kube's default, which lets up to a minute
+/// pass after an outage; there are only a handful of watches.
+fn backoff() -> watcher::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(8))
+        .without_max_times()
+        .with_jitter()
+        .into()
+}
+
+/// A store, and the stream of all objects that came, changed or went. A watch that breaks is
+/// resumed here; its error goes no further, because one error makes the controller hold back all
+/// of its triggers for up to a minute.
 fn watch<K>(
     client: &Client,
     config: watcher::Config,
@@ -119,11 +133,26 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<K>::all(client.clone()), config)
-        .default_backoff()
+        .backoff(backoff())
         .modify(move |object| trim(object))
         .reflect(writer)
-        .touched_objects();
+        .touched_objects()
+        .inspect_err(|error| report(error))
+        .filter(|event| future::ready(event.is_ok()));
     (store, events)
+}
+
+fn report(error: &watcher::Error) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    tracing::warn!("a watch broke and is resumed: {text}");
 }
 
 /// Objects that a grant may concern: it may name their namespace now, or have named it before.

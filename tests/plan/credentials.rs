@@ -7,24 +7,36 @@ use crate::given::*;
 
 fn worker(verb: &str) -> String {
     let to = if verb == "write" { "to" } else { "from" };
-    format!("{verb} federated credential {} for system:serviceaccount:airflow:airflow-worker {to} identity airflow", derived("airflow-worker"))
+    format!(
+        "{verb} federated credential {} for system:serviceaccount:airflow:airflow-worker {to} identity airflow",
+        derived("airflow-worker")
+    )
 }
 
 #[test]
 fn each_account_gets_one_and_it_is_on_record_first() {
     let plan = plan(&fresh());
     let records: Vec<_> = plan.records.iter().cloned().collect();
-    assert_eq!(records, [
-        record("airflow", &derived("airflow-scheduler"), "airflow-scheduler"),
-        record("airflow", &derived("airflow-worker"), "airflow-worker"),
-    ]);
+    assert_eq!(
+        records,
+        [
+            record(
+                "airflow",
+                &derived("airflow-scheduler"),
+                "airflow-scheduler"
+            ),
+            record("airflow", &derived("airflow-worker"), "airflow-worker"),
+        ]
+    );
     assert!(planned(&fresh()).contains(&worker("write")));
 }
 
 #[test]
 fn one_that_was_deleted_is_written_again() {
     let mut world = converged();
-    azure(&mut world, "airflow", |list| list.retain(|c| !c.is_named(&derived("airflow-worker"))));
+    azure(&mut world, "airflow", |list| {
+        list.retain(|c| !c.is_named(&derived("airflow-worker")))
+    });
     assert_eq!(planned(&world), [worker("write")]);
 }
 
@@ -36,7 +48,13 @@ fn one_of_ours_that_was_changed_is_repaired() {
     ];
     for change in changes {
         let mut world = converged();
-        azure(&mut world, "airflow", |list| change(list.iter_mut().find(|c| c.is_named(&derived("airflow-worker"))).unwrap()));
+        azure(&mut world, "airflow", |list| {
+            change(
+                list.iter_mut()
+                    .find(|c| c.is_named(&derived("airflow-worker")))
+                    .unwrap(),
+            )
+        });
         assert_eq!(planned(&world), [worker("write")]);
     }
 }
@@ -48,7 +66,10 @@ fn one_of_our_name_that_trusts_someone_else_is_left_alone() {
         |c| c.issuer = "https://oidc.example/other/".into(),
         |c| c.subject = "repo:org/repo:ref:refs/heads/main".into(),
     ];
-    for (change, mut world) in foreign.iter().flat_map(|change| [(change, fresh()), (change, converged())]) {
+    for (change, mut world) in foreign
+        .iter()
+        .flat_map(|change| [(change, fresh()), (change, converged())])
+    {
         azure(&mut world, "airflow", |list| {
             list.retain(|c| !c.is_named(&derived("airflow-worker")));
             let mut credential = credential(&derived("airflow-worker"), "airflow-worker");
@@ -56,43 +77,80 @@ fn one_of_our_name_that_trusts_someone_else_is_left_alone() {
             list.push(credential);
         });
         let plan = plan(&world);
-        assert_eq!(problem_of(&plan, "airflow-worker").unwrap().reason, Reason::Conflict);
-        assert!(!planned(&world).iter().any(|step| step.contains(&derived("airflow-worker"))), "{:?}", planned(&world));
+        assert_eq!(
+            problem_of(&plan, "airflow-worker").unwrap().reason,
+            Reason::Conflict
+        );
+        assert!(
+            !planned(&world)
+                .iter()
+                .any(|step| step.contains(&derived("airflow-worker"))),
+            "{:?}",
+            planned(&world)
+        );
     }
 }
 
 #[test]
 fn one_that_someone_else_wrote_for_the_account_is_used_and_never_deleted() {
     let mut world = fresh();
-    azure(&mut world, "airflow", |list| list.push(credential("terraform", "airflow-worker")));
-    assert!(!planned(&world).iter().any(|step| step.contains("airflow-worker to identity")));
+    azure(&mut world, "airflow", |list| {
+        list.push(credential("terraform", "airflow-worker"))
+    });
+    assert!(
+        !planned(&world)
+            .iter()
+            .any(|step| step.contains("airflow-worker to identity"))
+    );
     settle(&mut world);
     world.object.metadata.deletion_timestamp = Some(long_ago());
-    assert!(!planned(&world).iter().any(|step| step.contains("terraform")));
-    assert!(planned(&world).iter().any(|step| step.contains(&derived("airflow-scheduler"))));
+    assert!(
+        !planned(&world)
+            .iter()
+            .any(|step| step.contains("terraform"))
+    );
+    assert!(
+        planned(&world)
+            .iter()
+            .any(|step| step.contains(&derived("airflow-scheduler")))
+    );
 }
 
 #[test]
 fn one_that_the_guides_loop_wrote_under_the_chosen_name_is_used_and_never_deleted() {
     let mut world = fresh();
     world.object = object(json!({ "federation": { "credentialName": "prod" } }));
-    azure(&mut world, "airflow", |list| list.push(credential("prod-worker", "airflow-worker")));
+    azure(&mut world, "airflow", |list| {
+        list.push(credential("prod-worker", "airflow-worker"))
+    });
     settle(&mut world);
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let steps = planned(&world);
-    assert!(steps.iter().any(|step| step.contains("prod-scheduler")), "{steps:?}");
-    assert!(!steps.iter().any(|step| step.contains("prod-worker")), "{steps:?}");
+    assert!(
+        steps.iter().any(|step| step.contains("prod-scheduler")),
+        "{steps:?}"
+    );
+    assert!(
+        !steps.iter().any(|step| step.contains("prod-worker")),
+        "{steps:?}"
+    );
 }
 
 #[test]
 fn names_are_the_guides_when_the_user_chooses_one() {
     let mut world = fresh();
-    world.object = object(json!({ "federation": { "credentialName": "prod" }, "airflow": { "helmRelease": "airflow", "serviceAccounts": ["etl"] } }));
+    world.object = object(
+        json!({ "federation": { "credentialName": "prod" }, "airflow": { "helmRelease": "airflow", "serviceAccounts": ["etl"] } }),
+    );
     let mut named = world.accounts[0].clone();
     named.name = "etl".into();
     named.components.clear();
     world.accounts.push(named);
-    let names: Vec<_> = plan(&world).accounts.into_iter().filter_map(|a| a.credential_name).collect();
+    let names: Vec<_> = plan(&world)
+        .accounts
+        .into_iter()
+        .filter_map(|a| a.credential_name)
+        .collect();
     assert_eq!(names, ["prod-scheduler", "prod-worker", "prod-etl"]);
 }
 
@@ -102,7 +160,10 @@ fn a_new_name_replaces_the_old_one_first_because_azure_refuses_two() {
     world.object.spec.federation.credential_name = Some("prod".into());
     let plan = plan(&world);
     let steps = planned(&world);
-    let put = steps.iter().position(|s| s.starts_with("write federated credential prod-worker")).unwrap();
+    let put = steps
+        .iter()
+        .position(|s| s.starts_with("write federated credential prod-worker"))
+        .unwrap();
     let delete = steps.iter().position(|s| *s == worker("delete")).unwrap();
     assert_eq!(plan.steps[put].after, [delete]);
     settle(&mut world);
@@ -119,9 +180,15 @@ fn a_new_identity_gets_everything_before_the_old_one_loses_it() {
     let plan = plan(&world);
     let steps = planned(&world);
     let delete = steps.iter().position(|s| *s == worker("delete")).unwrap();
-    let last_write = steps.iter().rposition(|s| !s.starts_with("delete")).unwrap();
+    let last_write = steps
+        .iter()
+        .rposition(|s| !s.starts_with("delete"))
+        .unwrap();
     assert!(last_write < delete, "{steps:?}");
-    assert_eq!(plan.steps[delete].after, (0..=last_write).collect::<Vec<_>>());
+    assert_eq!(
+        plan.steps[delete].after,
+        (0..=last_write).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -142,10 +209,16 @@ fn the_twenty_first_is_not_attempted() {
         list.extend((0..19).map(|n| credential(&format!("other-{n}"), &format!("other-{n}"))));
     });
     let plan = plan(&world);
-    assert!(problem_of(&plan, "airflow-scheduler").is_none_or(|p| p.reason != Reason::LimitReached));
+    assert!(
+        problem_of(&plan, "airflow-scheduler").is_none_or(|p| p.reason != Reason::LimitReached)
+    );
     let problem = problem_of(&plan, "airflow-worker").unwrap();
     assert_eq!(problem.reason, Reason::LimitReached);
-    assert!(problem.message.contains("19 of at most 20"), "{}", problem.message);
+    assert!(
+        problem.message.contains("19 of at most 20"),
+        "{}",
+        problem.message
+    );
 }
 
 #[test]
@@ -158,11 +231,16 @@ fn nothing_is_deleted_because_azure_does_not_answer() {
 #[test]
 fn one_that_another_object_answers_for_too_outlives_this_one() {
     let mut world = converged();
-    world.claimed_by_others.insert((id("airflow"), derived("airflow-worker")));
+    world
+        .claimed_by_others
+        .insert((id("airflow"), derived("airflow-worker")));
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let steps = planned(&world);
     assert!(!steps.contains(&worker("delete")));
-    assert!(steps.iter().any(|s| s.starts_with(&format!("delete federated credential {}", derived("airflow-scheduler")))));
+    assert!(steps.iter().any(|s| s.starts_with(&format!(
+        "delete federated credential {}",
+        derived("airflow-scheduler")
+    ))));
 }
 
 #[test]
@@ -175,10 +253,22 @@ fn a_forged_record_reaches_nothing_outside_its_namespace() {
     azure(&mut world, "airflow", |list| {
         list.extend([elsewhere, issued, credential("aks-identity-binding", "x")]);
     });
-    let forged = ["victim", "issued", "aks-identity-binding"].map(|name| record("airflow", name, "x"));
-    world.object.status.as_mut().unwrap().credentials.extend(forged);
+    let forged =
+        ["victim", "issued", "aks-identity-binding"].map(|name| record("airflow", name, "x"));
+    world
+        .object
+        .status
+        .as_mut()
+        .unwrap()
+        .credentials
+        .extend(forged);
     assert_eq!(planned(&world), Vec::<String>::new());
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let steps = planned(&world);
-    assert!(!steps.iter().any(|s| ["victim", "issued", "aks-identity"].iter().any(|n| s.contains(n))), "{steps:?}");
+    assert!(
+        !steps.iter().any(|s| ["victim", "issued", "aks-identity"]
+            .iter()
+            .any(|n| s.contains(n))),
+        "{steps:?}"
+    );
 }

@@ -52,7 +52,10 @@ pub fn record(identity: &str, name: &str, account: &str) -> CredentialRecord {
 pub fn owned_by(manager: &str, applies: bool, value: &str) -> Annotation {
     Annotation {
         value: Some(value.into()),
-        owners: vec![FieldOwner { manager: manager.into(), applies }],
+        owners: vec![FieldOwner {
+            manager: manager.into(),
+            applies,
+        }],
     }
 }
 
@@ -62,18 +65,31 @@ pub fn fresh() -> Snapshot {
     let account = |name: &str, component| Account {
         name: name.into(),
         components: [component].into(),
-        state: Some(AccountState { uid: format!("uid-of-{name}"), ..AccountState::default() }),
+        state: Some(AccountState {
+            uid: format!("uid-of-{name}"),
+            ..AccountState::default()
+        }),
     };
-    let identity = ManagedIdentity { client_id: CLIENT.parse().unwrap(), tenant_id: TENANT.parse().unwrap() };
-    let view = View { identity: Ok(identity), credentials: Ok(Vec::new()), age: Duration::ZERO };
+    let identity = ManagedIdentity {
+        client_id: CLIENT.parse().unwrap(),
+        tenant_id: TENANT.parse().unwrap(),
+    };
+    let view = View {
+        identity: Ok(identity),
+        credentials: Ok(Vec::new()),
+        age: Duration::ZERO,
+    };
     Snapshot {
         object: object(json!({})),
         namespace: "airflow".into(),
         identity: Ok(id("airflow")),
-        grants: vec![serde_json::from_value(json!({
-            "identities": [{ "resourceId": id("airflow").to_string() }],
-            "namespaces": { "names": ["airflow"] },
-        })).unwrap()],
+        grants: vec![
+            serde_json::from_value(json!({
+                "identities": [{ "resourceId": id("airflow").to_string() }],
+                "namespaces": { "names": ["airflow"] },
+            }))
+            .unwrap(),
+        ],
         issuer: Ok(issuer()),
         audience: AUDIENCE.into(),
         azure: BTreeMap::from([(id("airflow"), view)]),
@@ -113,8 +129,20 @@ pub fn object(spec: Value) -> AirflowWorkloadIdentity {
 }
 
 /// Changes the credentials that Azure lists for an identity.
-pub fn azure(world: &mut Snapshot, identity: &str, edit: impl FnOnce(&mut Vec<FederatedCredential>)) {
-    edit(world.azure.get_mut(&id(identity)).unwrap().credentials.as_mut().unwrap());
+pub fn azure(
+    world: &mut Snapshot,
+    identity: &str,
+    edit: impl FnOnce(&mut Vec<FederatedCredential>),
+) {
+    edit(
+        world
+            .azure
+            .get_mut(&id(identity))
+            .unwrap()
+            .credentials
+            .as_mut()
+            .unwrap(),
+    );
 }
 
 /// Changes what an account carries.
@@ -134,7 +162,10 @@ pub fn settle(world: &mut Snapshot) {
             take(world, &step.action);
         }
         let results = vec![StepResult::Done; plan.steps.len()];
-        let outcome = Outcome { results, ..Outcome::default() };
+        let outcome = Outcome {
+            results,
+            ..Outcome::default()
+        };
         world.object.status = Some(status(world, &plan, &outcome, Timestamp::UNIX_EPOCH));
     }
 }
@@ -142,10 +173,16 @@ pub fn settle(world: &mut Snapshot) {
 fn take(world: &mut Snapshot, action: &Action) {
     let manager = account_field_manager(&world.name());
     match action {
-        Action::PutCredential { identity, name, properties } => azure(world, identity.name(), |list| {
+        Action::PutCredential {
+            identity,
+            name,
+            properties,
+        } => azure(world, identity.name(), |list| {
             list.retain(|credential| !credential.is_named(name.as_str()));
             assert!(
-                !list.iter().any(|c| c.trusts(&properties.issuer, &properties.subject)),
+                !list
+                    .iter()
+                    .any(|c| c.trusts(&properties.issuer, &properties.subject)),
                 "Azure refuses a second credential for {}",
                 properties.subject,
             );
@@ -157,16 +194,25 @@ fn take(world: &mut Snapshot, action: &Action) {
             });
         }),
         Action::DeleteCredential { record, identity } => {
-            azure(world, identity.name(), |list| list.retain(|c| !c.is_named(&record.name)));
+            azure(world, identity.name(), |list| {
+                list.retain(|c| !c.is_named(&record.name))
+            });
         }
-        Action::Annotate { account: existing, ids, .. } => account(world, &existing.name, |state| {
+        Action::Annotate {
+            account: existing,
+            ids,
+            ..
+        } => account(world, &existing.name, |state| {
             state.client_id = owned_by(&manager, true, &ids.client.to_string());
             state.tenant_id = owned_by(&manager, true, &ids.tenant.to_string());
         }),
         Action::Release { account: existing } => {
             world.left_behind.retain(|left| left != existing);
             if let Some(account) = world.accounts.iter_mut().find(|a| a.name == existing.name) {
-                account.state = Some(AccountState { uid: existing.uid.clone(), ..AccountState::default() });
+                account.state = Some(AccountState {
+                    uid: existing.uid.clone(),
+                    ..AccountState::default()
+                });
             }
         }
         Action::WriteSecret { checksum, .. } => {
@@ -193,21 +239,33 @@ pub fn unreachable(world: &mut Snapshot, identity: &str) {
 }
 
 pub fn arm_error(kind: ArmErrorKind) -> ArmError {
-    ArmError { kind, status: None, code: None, message: "no answer".into(), retry_after: None }
+    ArmError {
+        kind,
+        status: None,
+        code: None,
+        message: "no answer".into(),
+        retry_after: None,
+    }
 }
 
 /// What is planned, in words.
 pub fn planned(world: &Snapshot) -> Vec<String> {
-    plan(world).steps.iter().map(|step| step.action.to_string()).collect()
+    plan(world)
+        .steps
+        .iter()
+        .map(|step| step.action.to_string())
+        .collect()
 }
 
 /// The problem that keeps the account from being federated or annotated.
 pub fn problem_of(plan: &Plan, account: &str) -> Option<Problem> {
     let account = plan.accounts.iter().find(|a| a.name == account)?;
-    [&account.credential, &account.annotation].into_iter().find_map(|progress| match progress {
-        Progress::Blocked(problem) | Progress::Unverified(problem) => Some(problem.clone()),
-        Progress::Holds | Progress::Pending(_) => None,
-    })
+    [&account.credential, &account.annotation]
+        .into_iter()
+        .find_map(|progress| match progress {
+            Progress::Blocked(problem) | Progress::Unverified(problem) => Some(problem.clone()),
+            Progress::Holds | Progress::Pending(_) => None,
+        })
 }
 
 /// When objects of these tests are deleted.

@@ -1,6 +1,9 @@
 //! A tenant may not federate what it was not given.
 
-use airflow_workload_identity::{api::{ConditionType, Reason}, plan::plan};
+use airflow_workload_identity::{
+    api::{ConditionType, Reason},
+    plan::plan,
+};
 use serde_json::json;
 
 use crate::given::*;
@@ -14,13 +17,18 @@ fn without_a_grant_nothing_is_written_and_the_message_holds_the_grant() {
     assert!(plan.steps.is_empty());
     let problem = &plan.blocked[&ConditionType::Granted];
     assert_eq!(problem.reason, Reason::NotGranted);
-    for words in ["kind: AzureIdentityGrant", "userAssignedIdentities/airflow", "names: [airflow]"] {
+    for words in [
+        "kind: AzureIdentityGrant",
+        "userAssignedIdentities/airflow",
+        "names: [airflow]",
+    ] {
         assert!(problem.message.contains(words), "{}", problem.message);
     }
 }
 
 #[test]
-fn a_grant_that_is_taken_away_takes_credentials_and_annotations_with_it_even_if_they_are_to_be_retained() {
+fn a_grant_that_is_taken_away_takes_credentials_and_annotations_with_it_even_if_they_are_to_be_retained()
+ {
     let mut world = converged();
     world.object = {
         let mut object = object(json!({ "federation": { "deletionPolicy": "Retain" } }));
@@ -29,8 +37,22 @@ fn a_grant_that_is_taken_away_takes_credentials_and_annotations_with_it_even_if_
     };
     world.grants.clear();
     let steps = planned(&world);
-    assert_eq!(steps.iter().filter(|s| s.starts_with("delete federated credential")).count(), 2, "{steps:?}");
-    assert_eq!(steps.iter().filter(|s| s.starts_with("take the annotations")).count(), 2, "{steps:?}");
+    assert_eq!(
+        steps
+            .iter()
+            .filter(|s| s.starts_with("delete federated credential"))
+            .count(),
+        2,
+        "{steps:?}"
+    );
+    assert_eq!(
+        steps
+            .iter()
+            .filter(|s| s.starts_with("take the annotations"))
+            .count(),
+        2,
+        "{steps:?}"
+    );
     assert_eq!(steps.len(), 4);
 }
 
@@ -39,9 +61,19 @@ fn a_grant_for_some_accounts_leaves_the_others_out() {
     let mut world = fresh();
     world.grants[0].service_accounts = vec!["airflow-worker".into()];
     let plan = plan(&world);
-    assert_eq!(problem_of(&plan, "airflow-scheduler").unwrap().reason, Reason::NotGranted);
-    assert!(plan.blocked[&ConditionType::Granted].message.contains("airflow-scheduler"));
+    assert_eq!(
+        problem_of(&plan, "airflow-scheduler").unwrap().reason,
+        Reason::NotGranted
+    );
+    assert!(
+        plan.blocked[&ConditionType::Granted]
+            .message
+            .contains("airflow-scheduler")
+    );
     let steps = planned(&world);
     assert!(steps.iter().any(|s| s.contains("airflow-worker")));
-    assert!(!steps.iter().any(|s| s.contains("airflow-scheduler")), "{steps:?}");
+    assert!(
+        !steps.iter().any(|s| s.contains("airflow-scheduler")),
+        "{steps:?}"
+    );
 }

@@ -18,12 +18,23 @@ fn any_credential() -> impl Strategy<Value = FederatedCredential> {
         Just("aks-identity-binding".to_owned()),
         "[a-z]{3,5}",
     ];
-    let issuer = prop_oneof![Just(issuer().to_string()), Just("https://oidc.example/other/".to_owned())];
-    let subject = (prop_oneof![Just("airflow"), Just("other")], prop_oneof![Just("airflow-worker"), Just("airflow-scheduler"), Just("x")])
+    let issuer = prop_oneof![
+        Just(issuer().to_string()),
+        Just("https://oidc.example/other/".to_owned())
+    ];
+    let subject = (
+        prop_oneof![Just("airflow"), Just("other")],
+        prop_oneof![Just("airflow-worker"), Just("airflow-scheduler"), Just("x")],
+    )
         .prop_map(|(namespace, account)| Subject::new(namespace, account).to_string());
     let audience = prop_oneof![Just(AUDIENCE.to_owned()), Just("api://other".to_owned())];
-    (name, issuer, subject, audience).prop_map(|(name, issuer, subject, audience)| FederatedCredential {
-        name, issuer, subject, audiences: vec![audience],
+    (name, issuer, subject, audience).prop_map(|(name, issuer, subject, audience)| {
+        FederatedCredential {
+            name,
+            issuer,
+            subject,
+            audiences: vec![audience],
+        }
     })
 }
 
@@ -32,7 +43,9 @@ fn any_list() -> impl Strategy<Value = Vec<FederatedCredential>> {
     prop::collection::vec(any_credential(), 0..8).prop_map(|all| {
         let mut list: Vec<FederatedCredential> = Vec::new();
         for credential in all {
-            if !list.iter().any(|c| c.is_named(&credential.name) || c.trusts(&credential.issuer, &credential.subject)) {
+            if !list.iter().any(|c| {
+                c.is_named(&credential.name) || c.trusts(&credential.issuer, &credential.subject)
+            }) {
                 list.push(credential);
             }
         }
@@ -42,26 +55,40 @@ fn any_list() -> impl Strategy<Value = Vec<FederatedCredential>> {
 
 /// A world with any credentials, and a status that may record any of them, rightly or not.
 fn any_world() -> impl Strategy<Value = Snapshot> {
-    (any_list(), prop::collection::vec(any_credential(), 0..4), any::<[bool; 4]>()).prop_map(
-        |(list, recorded, [converged_before, granted, deleting, worker])| {
-            let mut world = if converged_before { converged() } else { fresh() };
-            azure(&mut world, "airflow", |current| *current = list);
-            let status = world.object.status.get_or_insert_default();
-            status.credentials.extend(recorded.into_iter().map(|c| CredentialRecord {
-                identity: id("airflow").to_string(), name: c.name, issuer: c.issuer, subject: c.subject,
-            }));
-            if !granted {
-                world.grants.clear();
-            }
-            if deleting {
-                world.object.metadata.deletion_timestamp = Some(long_ago());
-            }
-            if !worker {
-                world.accounts.pop();
-            }
-            world
-        },
+    (
+        any_list(),
+        prop::collection::vec(any_credential(), 0..4),
+        any::<[bool; 4]>(),
     )
+        .prop_map(
+            |(list, recorded, [converged_before, granted, deleting, worker])| {
+                let mut world = if converged_before {
+                    converged()
+                } else {
+                    fresh()
+                };
+                azure(&mut world, "airflow", |current| *current = list);
+                let status = world.object.status.get_or_insert_default();
+                status
+                    .credentials
+                    .extend(recorded.into_iter().map(|c| CredentialRecord {
+                        identity: id("airflow").to_string(),
+                        name: c.name,
+                        issuer: c.issuer,
+                        subject: c.subject,
+                    }));
+                if !granted {
+                    world.grants.clear();
+                }
+                if deleting {
+                    world.object.metadata.deletion_timestamp = Some(long_ago());
+                }
+                if !worker {
+                    world.accounts.pop();
+                }
+                world
+            },
+        )
 }
 
 fn live(world: &Snapshot) -> Vec<FederatedCredential> {

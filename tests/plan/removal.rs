@@ -1,7 +1,11 @@
 //! The object goes, and so do its traces.
 
-use airflow_workload_identity::{azure::ArmErrorKind, plan::{Finalizer, plan}, problem::Problem};
 use airflow_workload_identity::api::{ConditionType, Reason};
+use airflow_workload_identity::{
+    azure::ArmErrorKind,
+    plan::{Finalizer, plan},
+    problem::Problem,
+};
 
 use crate::given::*;
 
@@ -10,15 +14,28 @@ fn traces_go_in_the_reverse_of_the_order_in_which_they_came() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let steps = planned(&world);
-    let kinds: Vec<_> = steps.iter().map(|s| s.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(kinds, ["delete Secret", "take the", "take the", "delete federated", "delete federated"]);
+    let kinds: Vec<_> = steps
+        .iter()
+        .map(|s| s.split(' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "delete Secret",
+            "take the",
+            "take the",
+            "delete federated",
+            "delete federated"
+        ]
+    );
     assert_eq!(plan(&world).finalizer, Finalizer::Remove);
 }
 
 #[test]
 fn credentials_stay_when_they_are_to_be_retained() {
     let mut world = converged();
-    world.object.spec.federation.deletion_policy = airflow_workload_identity::api::DeletionPolicy::Retain;
+    world.object.spec.federation.deletion_policy =
+        airflow_workload_identity::api::DeletionPolicy::Retain;
     world.object.metadata.deletion_timestamp = Some(long_ago());
     assert!(!planned(&world).iter().any(|s| s.contains("federated")));
 }
@@ -36,7 +53,8 @@ fn a_suspended_object_can_be_deleted_too() {
 fn an_identity_that_is_gone_has_taken_its_credentials_with_it() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
-    world.azure.get_mut(&id("airflow")).unwrap().credentials = Err(arm_error(ArmErrorKind::NotFound));
+    world.azure.get_mut(&id("airflow")).unwrap().credentials =
+        Err(arm_error(ArmErrorKind::NotFound));
     let plan = plan(&world);
     assert!(plan.blocked.is_empty());
     assert_eq!(plan.forgotten.len(), 2);
@@ -47,7 +65,10 @@ fn the_object_stays_while_azure_does_not_answer() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
     unreachable(&mut world, "airflow");
-    assert_eq!(plan(&world).blocked[&ConditionType::CredentialsFederated].reason, Reason::AzureUnavailable);
+    assert_eq!(
+        plan(&world).blocked[&ConditionType::CredentialsFederated].reason,
+        Reason::AzureUnavailable
+    );
 }
 
 #[test]
@@ -55,5 +76,8 @@ fn the_object_stays_while_the_issuer_is_not_known() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
     world.issuer = Err(Problem::on_change(Reason::IssuerUnknown, "?"));
-    assert_eq!(plan(&world).blocked[&ConditionType::CredentialsFederated].reason, Reason::IssuerUnknown);
+    assert_eq!(
+        plan(&world).blocked[&ConditionType::CredentialsFederated].reason,
+        Reason::IssuerUnknown
+    );
 }

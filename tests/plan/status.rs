@@ -14,7 +14,10 @@ use crate::given::*;
 
 fn read(world: &Snapshot, result: &StepResult) -> AirflowWorkloadIdentityStatus {
     let plan = plan(world);
-    let outcome = Outcome { results: vec![result.clone(); plan.steps.len()], ..Outcome::default() };
+    let outcome = Outcome {
+        results: vec![result.clone(); plan.steps.len()],
+        ..Outcome::default()
+    };
     status(world, &plan, &outcome, Timestamp::MAX)
 }
 
@@ -33,8 +36,16 @@ fn everything_done_is_ready() {
     assert_eq!(condition(&status, "Ready"), is("True", "Done"));
     assert_eq!(status.accounts.as_deref(), Some("2/2"));
     assert_eq!(status.client_id.as_deref(), Some(CLIENT));
-    assert_eq!(status.issuer.as_deref(), Some("https://oidc.example/cluster/"));
-    assert!(status.service_accounts.iter().all(|a| a.federated && a.annotated && a.message.is_none()));
+    assert_eq!(
+        status.issuer.as_deref(),
+        Some("https://oidc.example/cluster/")
+    );
+    assert!(
+        status
+            .service_accounts
+            .iter()
+            .all(|a| a.federated && a.annotated && a.message.is_none())
+    );
 }
 
 #[test]
@@ -47,7 +58,10 @@ fn nothing_changed_is_the_same_status_to_the_letter() {
 fn a_step_that_fails_is_the_reason_why_it_is_not_ready() {
     let problem = Problem::on_change(Reason::AzureForbidden, "no role");
     let status = read(&fresh(), &StepResult::Failed(problem));
-    assert_eq!(condition(&status, "CredentialsFederated"), is("False", "AzureForbidden"));
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("False", "AzureForbidden")
+    );
     assert_eq!(condition(&status, "Ready"), is("False", "AzureForbidden"));
     assert_eq!(status.accounts.as_deref(), Some("0/2"));
 }
@@ -57,7 +71,10 @@ fn a_moment_without_azure_takes_no_accounts_readiness_back() {
     let mut world = converged();
     unreachable(&mut world, "airflow");
     let status = read(&world, &StepResult::Done);
-    assert_eq!(condition(&status, "CredentialsFederated"), is("Unknown", "AzureUnavailable"));
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("Unknown", "AzureUnavailable")
+    );
     assert_eq!(condition(&status, "Ready"), is("False", "AzureUnavailable"));
     assert_eq!(status.accounts.as_deref(), Some("2/2"));
 }
@@ -68,8 +85,14 @@ fn suspended_says_so_and_keeps_the_rest() {
     world.object.spec.suspend = true;
     let status = read(&world, &StepResult::Done);
     assert_eq!(condition(&status, "Ready"), is("False", "Suspended"));
-    assert_eq!(condition(&status, "CredentialsFederated"), is("True", "Done"));
-    assert_eq!(status.service_accounts, world.object.status.unwrap().service_accounts);
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("True", "Done")
+    );
+    assert_eq!(
+        status.service_accounts,
+        world.object.status.unwrap().service_accounts
+    );
 }
 
 #[test]
@@ -77,8 +100,18 @@ fn a_component_that_the_release_does_not_have_is_named_and_holds_nothing_up() {
     let mut world = fresh();
     world.accounts.remove(0);
     let status = read(&world, &StepResult::Done);
-    let annotated = status.conditions.iter().find(|c| c.type_ == "ServiceAccountsAnnotated").unwrap();
-    assert!(annotated.message.contains("no ServiceAccount for: scheduler"), "{}", annotated.message);
+    let annotated = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "ServiceAccountsAnnotated")
+        .unwrap();
+    assert!(
+        annotated
+            .message
+            .contains("no ServiceAccount for: scheduler"),
+        "{}",
+        annotated.message
+    );
     assert_eq!(condition(&status, "Ready"), is("True", "Done"));
 }
 
@@ -86,10 +119,22 @@ fn a_component_that_the_release_does_not_have_is_named_and_holds_nothing_up() {
 fn a_deleted_credential_is_struck_from_the_record_only_when_it_is_gone() {
     let mut world = converged();
     world.accounts.remove(1);
-    let names = |status: AirflowWorkloadIdentityStatus| status.credentials.into_iter().map(|r| r.name).collect::<Vec<_>>();
-    assert_eq!(names(read(&world, &StepResult::Done)), [derived("airflow-scheduler")]);
+    let names = |status: AirflowWorkloadIdentityStatus| {
+        status
+            .credentials
+            .into_iter()
+            .map(|r| r.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(read(&world, &StepResult::Done)),
+        [derived("airflow-scheduler")]
+    );
     let failed = StepResult::Failed(Problem::on_change(Reason::AzureLocked, "locked"));
     let status = read(&world, &failed);
-    assert_eq!(condition(&status, "CredentialsFederated"), is("False", "AzureLocked"));
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("False", "AzureLocked")
+    );
     assert_eq!(names(status).len(), 2);
 }

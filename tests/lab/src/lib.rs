@@ -1,1 +1,37 @@
+//! The real Kubernetes control plane, the Azure emulator and the operator as child processes.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use lab::{Lab, LabOptions};
+//!
+//! let lab = Lab::start(LabOptions::default()).await?;
+//! println!("{}", lab.kubectl(&["get", "namespaces"]).await?);
+//! # Ok(())
+//! # }
+//! ```
 
+#![allow(clippy::missing_errors_doc, reason = "every error is a failed test")]
+
+mod audit;
+mod azure;
+mod binaries;
+mod control_plane;
+mod emulator;
+mod http;
+pub mod identities;
+mod kubeconfig;
+mod lab;
+mod operator;
+mod pki;
+mod process;
+mod python;
+mod reaper;
+
+pub use audit::AuditEntry;
+pub use azure::{Azure, Credential};
+pub use binaries::{repository, workspace_binary};
+pub use emulator::{AzureRequest, Counts, Emulator, TokenAnswer};
+pub use lab::{Lab, LabOptions};
+pub use operator::{Operator, OperatorOptions};
+pub use process::tail;
+pub use python::python;

@@ -1,0 +1,49 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kubectl
+PYTHON_REQUIREMENTS := $(wildcard tests/*/requirements.txt)
+
+.PHONY: help
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+
+.PHONY: demo
+demo: tools control-plane ## see it work on this machine; KEEP=1 leaves it running
+	cargo build --bins --workspace
+	@cargo run --quiet --package lab --bin demo -- $(if $(KEEP),--keep)
+
+.PHONY: demo-stop
+demo-stop: tools ## end the demo that KEEP=1 left running
+	@cargo run --quiet --package lab --bin demo -- stop
+
+.PHONY: test
+test: tools control-plane python ## run all tests
+	cargo build --bins --workspace
+	cargo test --workspace
+
+.PHONY: check
+check: tools ## look at format, lints and generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	cargo run --quiet --bin awi -- crd --out "$$fresh"; \
+	diff -r crds "$$fresh" || { echo 'error: crds/ is not what the code says: make generate' >&2; exit 1; }
+
+.PHONY: generate
+generate: tools ## write crds/ anew
+	cargo run --quiet --bin awi -- crd --out crds
+
+.PHONY: tools
+tools:
+	@tests/tools
+
+# The binaries that the tests use, before the tests: it takes minutes the first time.
+.PHONY: control-plane
+control-plane:
+	@tests/controlplane/build $(CONTROL_PLANE) >/dev/null
+
+.PHONY: python
+python:
+	@for file in $(PYTHON_REQUIREMENTS); do tests/python/venv "$$(basename "$$(dirname "$$file")")" "$$file" >/dev/null; done

@@ -1,0 +1,201 @@
+//! Whatever changes, by hand or by spec, ends in the right state.
+
+use serde_json::json;
+
+use crate::world::{World, all, labels, resource_id, run};
+
+#[test]
+fn a_new_account_of_the_release_gets_the_identity() {
+    run(async {
+        let world = World::new("new-account").await;
+        world.ready(json!({})).await;
+        world
+            .account("airflow-worker-gpu", &labels("airflow", "worker"))
+            .await;
+        world
+            .becomes(Some(world.client_id.clone()), async || {
+                world.client_id_of("airflow-worker-gpu").await
+            })
+            .await;
+        assert_eq!(
+            world.federated().await,
+            all(&["scheduler", "triggerer", "worker", "worker-gpu"])
+        );
+    });
+}
+
+#[test]
+fn a_changed_annotation_is_put_back() {
+    run(async {
+        let world = World::new("annotation").await;
+        world.ready(json!({})).await;
+        let edit = "annotate serviceaccount airflow-worker --overwrite";
+        world
+            .kubectl(&format!(
+                "{edit} azure.workload.identity/client-id=x azure.workload.identity/tenant-id=y"
+            ))
+            .await
+            .unwrap();
+        world
+            .becomes(Some(world.client_id.clone()), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+        world
+            .kubectl(&format!("{edit} azure.workload.identity/client-id-"))
+            .await
+            .unwrap();
+        world
+            .becomes(Some(world.client_id.clone()), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn a_deleted_or_changed_secret_is_written_again() {
+    run(async {
+        let world = World::new("secret").await;
+        world.ready(json!({})).await;
+        let name = "prod-airflow-connections";
+        let connections = world.connections(name).await;
+        world
+            .kubectl(&format!("delete secret {name}"))
+            .await
+            .unwrap();
+        world
+            .becomes(connections.clone(), async || world.connections(name).await)
+            .await;
+        world.kubectl(&format!("patch secret {name} --type=merge -p {{\"stringData\":{{\"AIRFLOW_CONN_AZURE_DEFAULT\":\"x\",\"MORE\":\"y\"}}}}")).await.unwrap();
+        world
+            .becomes(connections.clone(), async || world.connections(name).await)
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn a_deleted_or_changed_credential_is_written_again() {
+    run(async {
+        let world = World::new("credential").await;
+        world.ready(json!({})).await;
+        let before = world.credentials_of(&world.identity).await;
+        let name = world.credential_name("airflow-worker");
+        let azure = world.azure().await;
+        azure
+            .delete_credential(&world.identity, &name)
+            .await
+            .unwrap();
+        world
+            .becomes(before.clone(), async || {
+                world.credentials_of(&world.identity).await
+            })
+            .await;
+        let subject = format!("system:serviceaccount:{}:someone", world.ns);
+        azure
+            .put_credential(&world.identity, &name, world.lab.issuer(), &subject)
+            .await
+            .unwrap();
+        world
+            .becomes(before.clone(), async || {
+                world.credentials_of(&world.identity).await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn another_identity_takes_over_and_the_old_one_is_left_clean() {
+    run(async {
+        let world = World::new("moved").await;
+        world.ready(json!({})).await;
+        let other = resource_id("moved-to");
+        let made = world.azure().await.put_identity(&other).await.unwrap();
+        let client_id = made["properties"]["clientId"].as_str().unwrap().to_owned();
+        world.grant(json!({ "identities": [{ "resourceId": world.identity }, { "resourceId": other }] })).await;
+
+        world
+            .ready(json!({ "identity": { "managedIdentity": { "resourceId": other } } }))
+            .await;
+        assert_eq!(
+            world.federated_on(&other).await,
+            all(&["scheduler", "triggerer", "worker"])
+        );
+        assert_eq!(
+            world.client_id_of("airflow-worker").await,
+            Some(client_id.clone())
+        );
+        let connections = world.connections("prod-airflow-connections").await.unwrap();
+        assert_eq!(
+            connections["AIRFLOW_CONN_AZURE_DEFAULT"]["extra"]["managed_identity_client_id"],
+            json!(client_id)
+        );
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        world
+            .becomes(3, async || world.records("prod").await.len())
+            .await;
+    });
+}
+
+#[test]
+fn a_removed_component_loses_annotation_and_credential() {
+    run(async {
+        let world = World::new("removed").await;
+        world.ready(json!({})).await;
+        world
+            .ready(json!({ "airflow": { "components": ["scheduler", "worker"] } }))
+            .await;
+        assert_eq!(world.client_id_of("airflow-triggerer").await, None);
+        assert_eq!(world.federated().await, all(&["scheduler", "worker"]));
+        assert_eq!(world.records("prod").await.len(), 2);
+    });
+}
+
+#[test]
+fn a_renamed_secret_and_renamed_credentials_leave_nothing_behind() {
+    run(async {
+        let world = World::new("renamed").await;
+        world.ready(json!({})).await;
+        world.ready(json!({ "connectionSecret": { "name": "conns" }, "federation": { "credentialName": "new" } })).await;
+        assert!(world.secret("conns").await.is_some());
+        world
+            .becomes(None, async || {
+                world.connections("prod-airflow-connections").await
+            })
+            .await;
+        let names: Vec<_> = world
+            .credentials_of(&world.identity)
+            .await
+            .into_keys()
+            .collect();
+        assert_eq!(names, ["new-scheduler", "new-triggerer", "new-worker"]);
+    });
+}
+
+#[test]
+fn an_identity_that_was_deleted_and_made_again_is_found_again() {
+    run(async {
+        let world = World::new("reborn").await;
+        world.ready(json!({})).await;
+        let azure = world.azure().await;
+        azure.delete_identity(&world.identity).await.unwrap();
+        world
+            .until("prod", "Ready", "False", "IdentityNotFound")
+            .await;
+        let made = azure.put_identity(&world.identity).await.unwrap();
+        let client_id = made["properties"]["clientId"].as_str().unwrap().to_owned();
+        assert_ne!(client_id, world.client_id);
+        world
+            .becomes(Some(client_id), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert_eq!(world.federated().await.len(), 3);
+    });
+}

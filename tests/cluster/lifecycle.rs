@@ -1,0 +1,142 @@
+//! From the first finalizer to the last trace.
+
+use serde_json::json;
+
+use crate::world::{World, all, run};
+
+#[test]
+fn a_deleted_object_leaves_nothing_behind() {
+    run(async {
+        let world = World::new("deleted").await;
+        world.ready(json!({})).await;
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert_eq!(world.annotations().await, Default::default());
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        assert!(world.secret("prod-airflow-connections").await.is_none());
+    });
+}
+
+#[test]
+fn credentials_can_be_retained() {
+    run(async {
+        let world = World::new("retained").await;
+        world
+            .ready(json!({ "federation": { "deletionPolicy": "Retain" } }))
+            .await;
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert_eq!(world.federated().await.len(), 3);
+        assert_eq!(world.annotations().await, Default::default());
+    });
+}
+
+#[test]
+fn a_suspended_object_is_not_worked_for_until_it_is_resumed() {
+    run(async {
+        let world = World::new("suspended").await;
+        world.prod(json!({ "suspend": true })).await;
+        world.until("prod", "Ready", "False", "Suspended").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        assert_eq!(world.get("prod").await.unwrap().metadata.finalizers, None);
+        world.ready(json!({ "suspend": false })).await;
+        world.prod(json!({ "suspend": true })).await;
+        world.until("prod", "Ready", "False", "Suspended").await;
+        world
+            .kubectl("delete secret prod-airflow-connections")
+            .await
+            .unwrap();
+        // Several resyncs of the shared operator.
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert!(world.secret("prod-airflow-connections").await.is_none());
+        assert_eq!(world.federated().await.len(), 3);
+    });
+}
+
+#[test]
+fn a_deleted_namespace_takes_its_credentials_with_it() {
+    run(async {
+        let world = World::new("namespace").await;
+        world.ready(json!({})).await;
+        world
+            .lab
+            .kubectl(&["delete", "namespace", "namespace", "--wait=false"])
+            .await
+            .unwrap();
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        world.until_gone("prod").await;
+    });
+}
+
+#[test]
+fn deletion_waits_for_azure_and_says_so() {
+    run(async {
+        let world = World::new("held").await;
+        world.ready(json!({})).await;
+        let emulator = world.lab.emulator();
+        emulator
+            .lock(&json!({ "scope": world.identity }))
+            .await
+            .unwrap();
+        world.delete("prod").await;
+        let message = world.until("prod", "Ready", "False", "Deleting").await;
+        assert!(
+            message.contains("ScopeLocked") && message.contains("az lock list"),
+            "{message}"
+        );
+        emulator.clear_locks().await.unwrap();
+        world.until_gone("prod").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_object_whose_identity_is_gone_can_be_deleted() {
+    run(async {
+        let world = World::new("orphan").await;
+        world.ready(json!({})).await;
+        world
+            .azure()
+            .await
+            .delete_identity(&world.identity)
+            .await
+            .unwrap();
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert_eq!(world.annotations().await, Default::default());
+    });
+}
+
+#[test]
+fn an_object_that_comes_before_its_airflow_waits_for_it() {
+    run(async {
+        let world = World::bare("early").await;
+        world.grant(json!({})).await;
+        world.prod(json!({})).await;
+        let message = world
+            .until(
+                "prod",
+                "ServiceAccountsAnnotated",
+                "False",
+                "NoServiceAccounts",
+            )
+            .await;
+        assert!(
+            message.contains("release=airflow") && message.contains("spec.airflow.serviceAccounts"),
+            "{message}"
+        );
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world
+            .becomes(Some("3/3".to_owned()), async || {
+                world.get("prod").await.unwrap().status.unwrap().accounts
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert_eq!(
+            world.federated().await,
+            all(&["scheduler", "triggerer", "worker"])
+        );
+    });
+}

@@ -1,0 +1,16 @@
+//! The operator as users run it: the binary, on the real API server, against the Azure emulator.
+
+mod world;
+
+mod airflow;
+mod bad_input;
+mod conflicts;
+mod conformance;
+mod drift;
+mod issuer;
+mod lifecycle;
+mod main_job;
+mod outage;
+mod schema;
+mod steady_state;
+mod tenancy;

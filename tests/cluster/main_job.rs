@@ -1,0 +1,177 @@
+//! The main job: one manifest, and everything else follows.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::world::{World, all, labels, run};
+
+#[test]
+fn one_object_federates_annotates_and_writes_the_connection() {
+    run(async {
+        let world = World::new("main-job").await;
+        world.ready(json!({})).await;
+
+        let ids = [Some(world.client_id.clone()), Some(world.tenant_id.clone())];
+        let expected = all(&["scheduler", "triggerer", "worker"]);
+        assert_eq!(
+            world.annotations().await,
+            expected.iter().map(|a| (a.clone(), ids.clone())).collect()
+        );
+        assert_eq!(world.federated().await, expected);
+        for credential in world.credentials_of(&world.identity).await.into_values() {
+            assert_eq!(credential.audiences, ["api://AzureADTokenExchange"]);
+        }
+        assert_eq!(
+            world.connections("prod-airflow-connections").await.unwrap(),
+            BTreeMap::from([(
+                "AIRFLOW_CONN_AZURE_DEFAULT".to_owned(),
+                json!({ "conn_type": "azure", "extra": {
+                    "managed_identity_client_id": world.client_id,
+                    "workload_identity_tenant_id": world.tenant_id,
+                }}),
+            )])
+        );
+
+        let status = world.get("prod").await.unwrap().status.unwrap();
+        assert_eq!(status.accounts.as_deref(), Some("3/3"));
+        assert_eq!(status.issuer.as_deref(), Some(world.lab.issuer()));
+        assert!(
+            status.issuer.unwrap().ends_with('/'),
+            "the issuer is kept byte for byte"
+        );
+        let secret = world.secret("prod-airflow-connections").await.unwrap();
+        let checksum = status.connection_secret.unwrap().checksum;
+        assert_eq!(
+            secret.metadata.annotations.unwrap()["airflow-workload-identity.io/checksum"],
+            checksum
+        );
+    });
+}
+
+#[test]
+fn a_token_of_each_account_is_exchanged_and_that_of_another_is_not() {
+    run(async {
+        let world = World::new("exchange").await;
+        assert!(world.exchange("airflow-worker").await.is_err());
+        world.ready(json!({})).await;
+        for account in all(&["scheduler", "triggerer", "worker"]) {
+            world.exchange(&account).await.unwrap();
+        }
+        let refused = format!("{:#}", world.exchange("default").await.unwrap_err());
+        assert!(refused.contains("AADSTS700213"), "{refused}");
+    });
+}
+
+#[test]
+fn what_a_user_sees_in_a_list() {
+    run(async {
+        let world = World::new("list").await;
+        world.ready(json!({})).await;
+        let table = world.kubectl("get awi").await.unwrap();
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            rows[0],
+            ["NAME", "READY", "REASON", "CLIENT", "ID", "ACCOUNTS", "AGE"]
+        );
+        assert_eq!(
+            rows[1][..5],
+            ["prod", "True", "Done", &world.client_id, "3/3"]
+        );
+    });
+}
+
+#[test]
+fn accounts_are_found_through_workloads_and_labels_and_never_by_formula() {
+    run(async {
+        let world = World::bare("discovery").await;
+        world.grant(json!({})).await;
+        // A worker under an account that the chart did not create, and that has no labels.
+        world.account("custom", &json!({})).await;
+        world.workload("worker", "airflow", "custom").await;
+        // An account of the KubernetesExecutor: labels, but no workload.
+        world
+            .account("odd-name", &labels("airflow", "worker"))
+            .await;
+        // Not asked for: another component, another release, a namespace's default account.
+        world
+            .account("airflow-statsd", &labels("airflow", "statsd"))
+            .await;
+        world
+            .account("other-worker", &labels("other", "worker"))
+            .await;
+        world.account("airflow-worker", &json!({})).await;
+        world.workload("scheduler", "airflow", "default").await;
+        world.ready(json!({})).await;
+        assert_eq!(world.federated().await, ["custom", "odd-name"]);
+    });
+}
+
+#[test]
+fn an_account_that_is_named_may_appear_later() {
+    run(async {
+        let world = World::bare("named").await;
+        world.grant(json!({})).await;
+        let spec = json!({ "airflow": { "helmRelease": null, "serviceAccounts": ["etl"] } });
+        world.prod(spec).await;
+        let message = world
+            .until(
+                "prod",
+                "ServiceAccountsAnnotated",
+                "False",
+                "ServiceAccountMissing",
+            )
+            .await;
+        assert!(message.contains("etl"), "{message}");
+        assert_eq!(world.federated().await, ["etl"]);
+        world.account("etl", &json!({})).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert_eq!(
+            world.client_id_of("etl").await.as_ref(),
+            Some(&world.client_id)
+        );
+    });
+}
+
+#[test]
+fn names_of_credentials_may_be_the_guides() {
+    run(async {
+        let world = World::new("guide").await;
+        world
+            .ready(json!({ "federation": { "credentialName": "prod" } }))
+            .await;
+        let names: Vec<_> = world
+            .credentials_of(&world.identity)
+            .await
+            .into_keys()
+            .collect();
+        assert_eq!(names, ["prod-scheduler", "prod-triggerer", "prod-worker"]);
+    });
+}
+
+#[test]
+fn every_effect_is_an_event() {
+    run(async {
+        let world = World::new("events").await;
+        world.ready(json!({})).await;
+        for reason in [
+            "CredentialsWritten",
+            "ServiceAccountsAnnotated",
+            "ConnectionsWritten",
+            "Ready",
+        ] {
+            world
+                .eventually(reason, async || {
+                    world
+                        .event_reasons("prod")
+                        .await
+                        .contains(&reason.to_owned())
+                        .then_some(())
+                })
+                .await;
+        }
+    });
+}

@@ -1,0 +1,219 @@
+//! The API server refuses a wrong object with a message that names the field and the fix.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, run};
+
+#[test]
+fn wrong_objects_are_refused() {
+    run(async {
+        let world = World::bare("schema").await;
+        let identity = |resource_id: &str| json!({ "identity": { "managedIdentity": { "resourceId": resource_id } } });
+        let connections = |connections: Value| json!({ "connections": connections });
+        let table: Vec<(Value, &[&str])> = vec![
+            (
+                identity("airflow"),
+                &[
+                    "spec.identity.managedIdentity.resourceId",
+                    "az identity show",
+                ],
+            ),
+            (
+                identity(&format!(
+                    "{}/federatedIdentityCredentials/x",
+                    world.identity
+                )),
+                &["spec.identity.managedIdentity.resourceId"],
+            ),
+            (
+                identity(&world.identity.replace("/data/", "/../")),
+                &["spec.identity.managedIdentity.resourceId"],
+            ),
+            (
+                json!({ "identity": { "managedIdentity": null } }),
+                &["spec.identity", "set managedIdentity.resourceId"],
+            ),
+            (
+                json!({ "identity": { "clientId": "airflow" } }),
+                &["spec.identity.clientId", "uuid"],
+            ),
+            (
+                json!({ "airflow": { "helmRelease": null } }),
+                &["spec.airflow", "helmRelease", "serviceAccounts"],
+            ),
+            (
+                json!({ "airflow": { "components": ["schedular"] } }),
+                &["spec.airflow.components[0]", "\"scheduler\""],
+            ),
+            (
+                json!({ "airflow": { "components": ["worker", "worker"] } }),
+                &["spec.airflow.components[1]", "Duplicate"],
+            ),
+            (
+                json!({ "airflow": { "serviceAccounts": ["No_Name"] } }),
+                &["spec.airflow.serviceAccounts[0]"],
+            ),
+            (
+                json!({ "federation": { "credentialName": "a b" } }),
+                &["spec.federation.credentialName"],
+            ),
+            (
+                json!({ "federation": { "deletionPolicy": "Keep" } }),
+                &["spec.federation.deletionPolicy", "\"Retain\""],
+            ),
+            (
+                connections(json!([{ "id": "a-b", "azure": {} }])),
+                &["spec.connections[0].id", "letters, digits and underscores"],
+            ),
+            (
+                connections(json!([{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }])),
+                &["spec.connections[1]", "Duplicate"],
+            ),
+            (
+                connections(json!([{ "id": "lake", "azure": {} }, { "id": "LAKE", "azure": {} }])),
+                &["spec.connections", "upper case"],
+            ),
+            (
+                connections(json!([{ "id": "a" }])),
+                &["spec.connections[0]", "exactly one connection type"],
+            ),
+            (
+                connections(json!([{ "id": "a", "azure": null }])),
+                &["spec.connections[0]", "exactly one connection type"],
+            ),
+            (
+                connections(json!([{ "id": "a", "azure": { "subscriptionId": "x" } }])),
+                &["spec.connections[0].azure.subscriptionId", "uuid"],
+            ),
+            (
+                connections(json!([{ "id": "a", "blob": {} }])),
+                &["spec.connections[0].blob", "unknown field"],
+            ),
+            (
+                json!({ "connectionSecret": { "format": "Csv" } }),
+                &["spec.connectionSecret.format", "\"Environment\""],
+            ),
+            (json!({ "idntity": {} }), &["spec.idntity", "unknown field"]),
+        ];
+        for (spec, words) in table {
+            let refusal = match world.apply(&world.object("wrong", spec.clone())).await {
+                Ok(_) => panic!("{spec} was accepted"),
+                Err(refusal) => refusal.to_string(),
+            };
+            for word in words {
+                assert!(
+                    refusal.contains(word),
+                    "{spec}: {word:?} is not in: {refusal}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn wrong_grants_are_refused() {
+    run(async {
+        let world = World::bare("schema-grant").await;
+        let grant = |spec: Value| {
+            json!({
+                "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AzureIdentityGrant",
+                "metadata": { "name": "wrong" }, "spec": spec,
+            })
+        };
+        let group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data";
+        let names = json!({ "names": ["a"] });
+        let table: Vec<(Value, &[&str])> = vec![
+            (
+                json!({ "identities": [], "namespaces": names }),
+                &["spec.identities"],
+            ),
+            (
+                json!({ "identities": [{}], "namespaces": names }),
+                &["spec.identities[0]", "exactly one"],
+            ),
+            (
+                json!({ "identities": [{ "resourceId": world.identity, "resourceGroupId": group }], "namespaces": names }),
+                &["spec.identities[0]", "exactly one"],
+            ),
+            (
+                json!({ "identities": [{ "resourceGroupId": world.identity }], "namespaces": names }),
+                &["spec.identities[0].resourceGroupId", "az group show"],
+            ),
+            (
+                json!({ "identities": [{ "resourceId": group }], "namespaces": names }),
+                &["spec.identities[0].resourceId", "az identity show"],
+            ),
+            (
+                json!({ "identities": [{ "resourceId": world.identity }], "namespaces": {} }),
+                &["spec.namespaces", "set names, or a selector"],
+            ),
+        ];
+        for (spec, words) in table {
+            let refusal = match world.apply(&grant(spec.clone())).await {
+                Ok(_) => panic!("{spec} was accepted"),
+                Err(refusal) => refusal.to_string(),
+            };
+            for word in words {
+                assert!(
+                    refusal.contains(word),
+                    "{spec}: {word:?} is not in: {refusal}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn the_smallest_object_gets_every_default() {
+    run(async {
+        let world = World::bare("defaults").await;
+        world.prod(json!({})).await;
+        let spec = world
+            .kubectl("get awi prod -o jsonpath={.spec}")
+            .await
+            .unwrap();
+        let spec: Value = serde_json::from_str(&spec).unwrap();
+        assert_eq!(
+            spec,
+            json!({
+                "identity": { "managedIdentity": { "resourceId": world.identity } },
+                "airflow": { "helmRelease": "airflow", "components": ["scheduler", "triggerer", "worker"], "serviceAccounts": [] },
+                "federation": { "deletionPolicy": "Delete" },
+                "connections": [{ "id": "azure_default", "azure": {} }],
+                "connectionSecret": { "format": "Environment" },
+                "suspend": false,
+            })
+        );
+    });
+}
+
+#[test]
+fn explain_reads_like_documentation() {
+    run(async {
+        let world = World::bare("explain").await;
+        for (field, words) in [
+            ("awi", "without a password"),
+            (
+                "awi.spec.identity.managedIdentity.resourceId",
+                "az identity show",
+            ),
+            ("awi.spec.airflow.components", "get the identity"),
+            (
+                "awi.spec.connections.azure.subscriptionId",
+                "subscription that Airflow's hooks work in",
+            ),
+            (
+                "awi.status.serviceAccounts.subject",
+                "system:serviceaccount:",
+            ),
+            (
+                "aig.spec.namespaces.selector",
+                "empty selector matches every namespace",
+            ),
+        ] {
+            let text = world.lab.kubectl(&["explain", field]).await.unwrap();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(words), "{field}: {text}");
+        }
+    });
+}

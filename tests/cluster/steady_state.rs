@@ -1,0 +1,67 @@
+//! Converged, the operator writes nothing: so say the API server's audit log and the emulator.
+
+use lab::{Lab, LabOptions, OperatorOptions};
+use serde_json::json;
+
+use crate::world::{World, awi, run};
+
+#[test]
+fn five_resyncs_write_nothing_and_list_each_identity_once_each() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let options = OperatorOptions {
+            resync: "2s".into(),
+            ..OperatorOptions::default()
+        };
+        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "steady").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.ready(json!({})).await;
+        // Two more objects of the same identity.
+        for name in ["b", "c"] {
+            world
+                .apply(&world.object(name, json!({ "airflow": { "components": ["worker"] } })))
+                .await
+                .unwrap();
+            world.until(name, "Ready", "True", "Done").await;
+        }
+        // Events and the store's own echo of the last writes.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+
+        let operator = |entry: &lab::AuditEntry| {
+            entry
+                .user
+                .ends_with(":airflow-workload-identity:airflow-workload-identity")
+        };
+        let audited = lab.audit_log().unwrap().len();
+        let first = lab.emulator().requests(0).await.unwrap().last().unwrap().n;
+        tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+
+        let entries = lab.audit_log().unwrap().split_off(audited);
+        let entries: Vec<_> = entries.into_iter().filter(operator).collect();
+        let writes: Vec<_> = entries.iter().filter(|entry| entry.is_write()).collect();
+        assert!(writes.is_empty(), "{writes:?}");
+        assert!(
+            entries.iter().any(|entry| entry.resource == "secrets"),
+            "it was not running"
+        );
+
+        let requests = lab.emulator().requests(first).await.unwrap();
+        let operations: Vec<_> = requests
+            .iter()
+            .filter_map(|request| request.operation.as_deref())
+            .collect();
+        assert!(
+            operations
+                .iter()
+                .all(|operation| *operation == "credential.list"),
+            "{operations:?}"
+        );
+        assert!(
+            (4..=6).contains(&operations.len()),
+            "{} lists in five resyncs",
+            operations.len()
+        );
+    });
+}

@@ -1,0 +1,104 @@
+//! A tenant gets only what a grant gives, on the real API server.
+
+use serde_json::json;
+
+use crate::world::{World, all, run};
+
+#[test]
+fn without_a_grant_nothing_happens_and_the_message_is_the_grant() {
+    run(async {
+        let world = World::bare("no-grant").await;
+        world.release(&["scheduler", "worker"]).await;
+        world.prod(json!({})).await;
+        let message = world.until("prod", "Granted", "False", "NotGranted").await;
+        world.until("prod", "Ready", "False", "NotGranted").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        assert_eq!(world.annotations().await, Default::default());
+        assert!(world.secret("prod-airflow-connections").await.is_none());
+        let status = world.get("prod").await.unwrap().status.unwrap();
+        assert_eq!(
+            status.client_id, None,
+            "nobody learns anything about an identity that is not theirs"
+        );
+
+        // As an administrator would: the message's YAML, applied as it is.
+        let yaml = &message[message.find("apiVersion:").unwrap()..];
+        let file = world.lab.scratch().join("no-grant.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        world
+            .lab
+            .kubectl(&["apply", "-f", file.to_str().unwrap()])
+            .await
+            .unwrap();
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn a_grant_that_goes_takes_the_credentials_with_it() {
+    run(async {
+        let world = World::new("revoked").await;
+        world
+            .ready(json!({ "federation": { "deletionPolicy": "Retain" } }))
+            .await;
+        world
+            .lab
+            .kubectl(&["delete", "aig", "revoked"])
+            .await
+            .unwrap();
+        world.until("prod", "Granted", "False", "NotGranted").await;
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        assert_eq!(world.annotations().await, Default::default());
+    });
+}
+
+#[test]
+fn a_grant_may_select_namespaces_by_label_and_name_the_accounts() {
+    run(async {
+        let world = World::new("selected").await;
+        world
+            .grant(json!({
+                "namespaces": { "names": [], "selector": { "matchLabels": { "airflow": "yes" } } },
+                "serviceAccounts": ["airflow-worker"],
+            }))
+            .await;
+        world.prod(json!({})).await;
+        world.until("prod", "Granted", "False", "NotGranted").await;
+        world
+            .lab
+            .kubectl(&["label", "namespace", "selected", "airflow=yes"])
+            .await
+            .unwrap();
+        world
+            .becomes(all(&["worker"]), async || world.federated().await)
+            .await;
+        let message = world.until("prod", "Granted", "False", "NotGranted").await;
+        assert!(
+            message.contains("airflow-scheduler") && !message.contains("airflow-worker,"),
+            "{message}"
+        );
+    });
+}
+
+#[test]
+fn a_forged_status_reaches_no_other_namespace() {
+    run(async {
+        let victim = World::new("victim").await;
+        victim.ready(json!({})).await;
+        let thief = World::new("thief").await;
+        thief.ready(json!({})).await;
+        let forged: Vec<_> = victim.records("prod").await;
+        let patch = json!({ "status": { "credentials": forged } }).to_string();
+        thief
+            .kubectl(&format!(
+                "patch awi prod --subresource=status --type=merge -p {patch}"
+            ))
+            .await
+            .unwrap();
+        thief.delete("prod").await;
+        thief.until_gone("prod").await;
+        assert_eq!(victim.federated().await.len(), 3);
+    });
+}

@@ -1,0 +1,403 @@
+//! One lab and one operator for all tests; a namespace, an identity and a grant for each.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    future::Future,
+    path::Path,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use airflow_workload_identity::{
+    api::{AirflowWorkloadIdentity, CredentialRecord, ServiceAccountStatus},
+    model::{CredentialName, Subject},
+};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::{Api, Client, api::ListParams};
+use lab::{Azure, Credential, Lab, LabOptions, Operator, OperatorOptions};
+use serde_json::{Value, json};
+use tokio::{runtime::Runtime, sync::OnceCell};
+
+pub const CLIENT_ID: &str = "azure.workload.identity/client-id";
+pub const TENANT_ID: &str = "azure.workload.identity/tenant-id";
+const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Clients belong to the runtime that made them, so all tests share one.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static SHARED: OnceCell<(Lab, Operator)> = OnceCell::const_new();
+
+pub fn run(test: impl Future<Output = ()>) {
+    RUNTIME.block_on(test);
+}
+
+pub fn awi() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_awi"))
+}
+
+/// How often the shared operator compares with Azure.
+pub fn often() -> OperatorOptions {
+    OperatorOptions {
+        resync: "2s".into(),
+        ..OperatorOptions::default()
+    }
+}
+
+async fn shared() -> &'static (Lab, Operator) {
+    SHARED
+        .get_or_init(|| async {
+            let lab = Lab::start(LabOptions::default()).await.unwrap();
+            let operator = lab.start_operator(awi(), often()).await.unwrap();
+            (lab, operator)
+        })
+        .await
+}
+
+/// What one test sees.
+pub struct World<'a> {
+    pub lab: &'a Lab,
+    operator: &'a Operator,
+    pub client: Client,
+    pub ns: String,
+    /// The resource ID of the test's own identity.
+    pub identity: String,
+    pub client_id: String,
+    pub tenant_id: String,
+}
+
+impl World<'static> {
+    /// In the shared lab: the namespace `name` with an identity of the same name, granted, and
+    /// an Airflow release `airflow` with scheduler, triggerer and worker.
+    pub async fn new(name: &str) -> Self {
+        let world = Self::bare(name).await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world
+    }
+
+    /// The same without grant and release.
+    pub async fn bare(name: &str) -> Self {
+        let (lab, operator) = shared().await;
+        World::of(lab, operator, name).await
+    }
+}
+
+impl<'a> World<'a> {
+    /// In a lab of the test's own.
+    pub async fn of(lab: &'a Lab, operator: &'a Operator, name: &str) -> World<'a> {
+        let identity = resource_id(name);
+        let made = lab
+            .azure()
+            .await
+            .unwrap()
+            .put_identity(&identity)
+            .await
+            .unwrap();
+        lab.kubectl(&["create", "namespace", name]).await.unwrap();
+        let text = |field: &str| made["properties"][field].as_str().unwrap().to_owned();
+        World {
+            client: lab.client().await.unwrap(),
+            ns: name.to_owned(),
+            client_id: text("clientId"),
+            tenant_id: text("tenantId"),
+            identity,
+            lab,
+            operator,
+        }
+    }
+
+    pub async fn azure(&self) -> Azure<'_> {
+        self.lab.azure().await.unwrap()
+    }
+
+    pub async fn kubectl(&self, args: &str) -> anyhow::Result<String> {
+        let mut args: Vec<&str> = args.split(' ').collect();
+        args.extend(["-n", &self.ns]);
+        self.lab.kubectl(&args).await
+    }
+
+    /// Applies a manifest as a user would; the API server's refusal is the error.
+    pub async fn apply(&self, manifest: &Value) -> anyhow::Result<String> {
+        let name = format!("{}.json", uuid::Uuid::new_v4());
+        let file = self.lab.scratch().join(name);
+        std::fs::write(&file, manifest.to_string())?;
+        self.lab
+            .kubectl(&["apply", "-f", file.to_str().unwrap()])
+            .await
+    }
+
+    /// A grant of the test's identity to its namespace, with `spec` merged over it.
+    pub async fn grant(&self, spec: Value) {
+        let mut grant = json!({
+            "apiVersion": "airflow-workload-identity.io/v1alpha1",
+            "kind": "AzureIdentityGrant",
+            "metadata": { "name": self.ns },
+            "spec": { "identities": [{ "resourceId": self.identity }], "namespaces": { "names": [self.ns] } },
+        });
+        merge(&mut grant["spec"], spec);
+        self.apply(&grant).await.unwrap();
+    }
+
+    /// Accounts and workloads of release `airflow`, as the official chart lays them out.
+    pub async fn release(&self, components: &[&str]) {
+        for component in components {
+            let account = format!("airflow-{component}");
+            self.account(&account, &labels("airflow", component)).await;
+            self.workload(component, "airflow", &account).await;
+        }
+    }
+
+    pub async fn account(&self, name: &str, labels: &Value) {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": { "name": name, "namespace": self.ns, "labels": labels },
+        });
+        self.apply(&account).await.unwrap();
+    }
+
+    pub async fn workload(&self, component: &str, release: &str, account: &str) {
+        let kind = if component == "worker" {
+            "StatefulSet"
+        } else {
+            "Deployment"
+        };
+        let labels = labels(release, component);
+        let mut workload = json!({
+            "apiVersion": "apps/v1", "kind": kind,
+            "metadata": { "name": format!("{release}-{component}"), "namespace": self.ns, "labels": labels },
+            "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": {
+                "metadata": { "labels": labels },
+                "spec": { "serviceAccountName": account, "containers": [{ "name": component, "image": "apache/airflow:3.2.2" }] },
+            }},
+        });
+        if kind == "StatefulSet" {
+            workload["spec"]["serviceName"] = json!(component);
+        }
+        self.apply(&workload).await.unwrap();
+    }
+
+    /// The object `name` with the test's identity, and `spec` merged over the smallest one.
+    pub fn object(&self, name: &str, spec: Value) -> Value {
+        let mut object = json!({
+            "apiVersion": "airflow-workload-identity.io/v1alpha1",
+            "kind": "AirflowWorkloadIdentity",
+            "metadata": { "name": name, "namespace": self.ns },
+            "spec": {
+                "identity": { "managedIdentity": { "resourceId": self.identity } },
+                "airflow": { "helmRelease": "airflow" },
+            },
+        });
+        merge(&mut object["spec"], spec);
+        object
+    }
+
+    /// Applies the object `prod`.
+    pub async fn prod(&self, spec: Value) {
+        self.apply(&self.object("prod", spec)).await.unwrap();
+    }
+
+    /// Applies the object `prod` and waits until it is ready.
+    pub async fn ready(&self, spec: Value) {
+        self.prod(spec).await;
+        self.until("prod", "Ready", "True", "Done").await;
+    }
+
+    pub async fn get(&self, name: &str) -> Option<AirflowWorkloadIdentity> {
+        let api: Api<AirflowWorkloadIdentity> = Api::namespaced(self.client.clone(), &self.ns);
+        api.get_opt(name).await.unwrap()
+    }
+
+    /// Waits until a condition, of the current generation, has this status and reason; returns
+    /// its message.
+    pub async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
+        let what = format!("{name}: {type_}={status} {reason}");
+        self.eventually(&what, async || {
+            let object = self.get(name).await?;
+            let conditions = object.status?.conditions;
+            let condition = conditions.into_iter().find(|c| c.type_ == type_)?;
+            let current = condition.observed_generation == object.metadata.generation;
+            (current && condition.status == status && condition.reason == reason)
+                .then_some(condition.message)
+        })
+        .await
+    }
+
+    /// Waits for something to be there; shows object and log if it does not come.
+    pub async fn eventually<T>(&self, what: &str, check: impl AsyncFn() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            if start.elapsed() > LIMIT {
+                let object = self.kubectl("get awi -o yaml").await.unwrap_or_default();
+                let log = self.operator.log();
+                let concerns = |line: &&str| line.contains(&self.ns) || !line.contains("object{");
+                let log: Vec<_> = log.lines().filter(concerns).collect();
+                panic!("{what}: not within {LIMIT:?}\n{object}\n{}", log.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until `read` gives `expected`.
+    pub async fn becomes<T: PartialEq + Debug>(&self, expected: T, read: impl AsyncFn() -> T) {
+        let what = format!("becomes {expected:?}");
+        self.eventually(&what, async || (read().await == expected).then_some(()))
+            .await;
+    }
+
+    pub async fn accounts(&self, name: &str) -> Vec<ServiceAccountStatus> {
+        self.get(name)
+            .await
+            .unwrap()
+            .status
+            .unwrap()
+            .service_accounts
+    }
+
+    pub async fn records(&self, name: &str) -> Vec<CredentialRecord> {
+        self.get(name).await.unwrap().status.unwrap().credentials
+    }
+
+    /// The client ID that a ServiceAccount carries, or nothing.
+    pub async fn client_id_of(&self, account: &str) -> Option<String> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.ns);
+        let account = api.get_opt(account).await.unwrap()?;
+        account
+            .metadata
+            .annotations
+            .unwrap_or_default()
+            .get(CLIENT_ID)
+            .cloned()
+    }
+
+    /// All annotations of Azure's, per account that has any.
+    pub async fn annotations(&self) -> BTreeMap<String, [Option<String>; 2]> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.ns);
+        let accounts = api.list(&ListParams::default()).await.unwrap();
+        let read = |account: ServiceAccount| {
+            let annotations = account.metadata.annotations.unwrap_or_default();
+            let found = [CLIENT_ID, TENANT_ID].map(|key| annotations.get(key).cloned());
+            found
+                .iter()
+                .any(Option::is_some)
+                .then(|| (account.metadata.name.unwrap(), found))
+        };
+        accounts.into_iter().filter_map(read).collect()
+    }
+
+    /// What the credentials on an identity trust, by name.
+    pub async fn credentials_of(&self, identity: &str) -> BTreeMap<String, Credential> {
+        let list = self.azure().await.list_credentials(identity).await.unwrap();
+        list.into_iter()
+            .map(|credential| (credential.name.clone(), credential))
+            .collect()
+    }
+
+    /// The accounts that the test's identity trusts.
+    pub async fn federated(&self) -> Vec<String> {
+        self.federated_on(&self.identity).await
+    }
+
+    pub async fn federated_on(&self, identity: &str) -> Vec<String> {
+        let prefix = format!("system:serviceaccount:{}:", self.ns);
+        let mut accounts: Vec<String> = self
+            .credentials_of(identity)
+            .await
+            .into_values()
+            .filter(|credential| credential.issuer == self.lab.issuer())
+            .filter_map(|credential| Some(credential.subject.strip_prefix(&prefix)?.to_owned()))
+            .collect();
+        accounts.sort();
+        accounts
+    }
+
+    /// The derived name of an account's credential.
+    pub fn credential_name(&self, account: &str) -> String {
+        let issuer = self.lab.issuer().parse().unwrap();
+        CredentialName::derived(&issuer, &Subject::new(&self.ns, account)).to_string()
+    }
+
+    /// The connections in a Secret, parsed.
+    pub async fn connections(&self, secret: &str) -> Option<BTreeMap<String, Value>> {
+        let data = self.secret(secret).await?.data.unwrap_or_default();
+        Some(
+            data.into_iter()
+                .map(|(key, value)| (key, serde_json::from_slice(&value.0).unwrap_or_default()))
+                .collect(),
+        )
+    }
+
+    pub async fn secret(&self, name: &str) -> Option<Secret> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.ns);
+        api.get_opt(name).await.unwrap()
+    }
+
+    /// Deletes an object without waiting for its end.
+    pub async fn delete(&self, name: &str) {
+        self.kubectl(&format!("delete awi {name} --wait=false"))
+            .await
+            .unwrap();
+    }
+
+    pub async fn until_gone(&self, name: &str) {
+        self.eventually(&format!("{name} is gone"), async || {
+            self.get(name).await.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Reasons of the events about an object.
+    pub async fn event_reasons(&self, name: &str) -> Vec<String> {
+        let field = format!(
+            "get events --field-selector involvedObject.name={name} -o jsonpath={{.items[*].reason}}"
+        );
+        let reasons = self.kubectl(&field).await.unwrap();
+        reasons.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Exchanges a token of an account for one of the test's identity; the error is Entra's.
+    pub async fn exchange(&self, account: &str) -> anyhow::Result<()> {
+        let token = self
+            .lab
+            .mint_token(&self.ns, account, lab::identities::EXCHANGE_AUDIENCE)
+            .await?;
+        let scope = "https://storage.azure.com/.default";
+        self.lab
+            .emulator()
+            .exchange(&self.client_id, &token, scope)
+            .await
+            .map(drop)
+    }
+}
+
+pub fn resource_id(name: &str) -> String {
+    format!(
+        "{SUBSCRIPTION}/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+    )
+}
+
+/// What the chart puts on everything that belongs to a component.
+pub fn labels(release: &str, component: &str) -> Value {
+    json!({ "tier": "airflow", "component": component, "release": release, "chart": "airflow-1.22.0", "heritage": "Helm" })
+}
+
+pub fn all(accounts: &[&str]) -> Vec<String> {
+    accounts
+        .iter()
+        .map(|account| format!("airflow-{account}"))
+        .collect()
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (target, patch) => *target = patch,
+    }
+}

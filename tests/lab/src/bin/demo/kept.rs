@@ -1,0 +1,111 @@
+//! A demo that lives on in the background, until `demo stop`.
+//!
+//! Its folder is target/demo: `env` is for the user to source, and the demo ends when that file is removed; `lock`
+//! is locked for as long as it lives, which no crash and no reboot can fake.
+
+use std::fs::{self, File, TryLockError};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{Lab, Operator, repository};
+
+use crate::screen::Screen;
+
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+const SUGGESTIONS: &str = r"
+  source target/demo/env
+  kubectl get awi -n airflow -w
+  kubectl delete secret prod-airflow-connections -n airflow              # comes back
+  kubectl annotate sa airflow-worker -n airflow azure.workload.identity/client-id=wrong --overwrite
+  kubectl delete azureidentitygrant --all                                # and see what Ready says
+  kubectl delete awi prod -n airflow                                     # Azure is cleaned up, too
+  curl -s --cacert $SSL_CERT_FILE $AZURE_EMULATOR_URL/admin/state        # all that Azure has
+  tail -f $AWI_LOG                                                       # what the operator says
+
+make demo-stop ends it.";
+
+pub(crate) struct Kept {
+    lock: File,
+}
+
+fn folder() -> PathBuf {
+    repository().join("target/demo")
+}
+
+/// Whether one is running.
+fn is_running() -> Result<bool> {
+    let Ok(lock) = File::open(folder().join("lock")) else {
+        return Ok(false);
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+pub(crate) fn ensure_none() -> Result<()> {
+    ensure!(
+        !is_running()?,
+        "a demo is running already: `source target/demo/env` to use it, `make demo-stop` to end it"
+    );
+    Ok(())
+}
+
+pub(crate) async fn stop() -> Result<()> {
+    if !is_running()? {
+        println!("No demo is running.");
+        return Ok(());
+    }
+    fs::remove_file(folder().join("env"))?;
+    let start = Instant::now();
+    while folder().exists() {
+        if start.elapsed() > STOP_LIMIT {
+            bail!("the demo has not ended after {STOP_LIMIT:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("The demo has ended.");
+    Ok(())
+}
+
+impl Kept {
+    /// Claims the folder, which vanishes with the lab.
+    pub(crate) fn prepare(lab: &Lab) -> Result<Self> {
+        fs::create_dir_all(folder())?;
+        let lock = File::create(folder().join("lock"))?;
+        lock.try_lock().context("another demo is just starting")?;
+        lab.remove_at_end(&folder())?;
+        Ok(Self { lock })
+    }
+
+    pub(crate) fn leave_running(self, lab: Lab, operator: Operator, screen: &Screen) -> Result<()> {
+        let env = folder().join("env");
+        fs::write(&env, environment(&lab, &operator))?;
+        lab.live_on_while_exists(operator, &env, self.lock)?;
+        screen.heading("It is still running. To try it:");
+        println!("{}", SUGGESTIONS.trim_start_matches('\n'));
+        Ok(())
+    }
+}
+
+fn environment(lab: &Lab, operator: &Operator) -> String {
+    let ca = lab.emulator().ca_path().display();
+    let url = lab.emulator().url();
+    format!(
+        "export KUBECONFIG='{}'\n\
+         export KUBECACHEDIR='{}'\n\
+         export PATH='{}':\"$PATH\"\n\
+         export AZURE_EMULATOR_URL='{url}'\n\
+         export AZURE_AUTHORITY_HOST='{url}'\n\
+         export REQUESTS_CA_BUNDLE='{ca}'\n\
+         export SSL_CERT_FILE='{ca}'\n\
+         export AWI_LOG='{}'\n",
+        lab.kubeconfig().display(),
+        lab.kubectl_cache().display(),
+        lab.binaries().display(),
+        operator.log_path().display(),
+    )
+}

@@ -1,0 +1,270 @@
+//! The real control plane: etcd, kube-apiserver and kube-controller-manager.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use tokio::sync::Mutex;
+
+use crate::audit::{self, AuditEntry};
+use crate::binaries::Binaries;
+use crate::http;
+use crate::kubeconfig;
+use crate::pki::{self, Authority, KeyFiles};
+use crate::process::Process;
+use crate::reaper::Reaper;
+
+/// Long, for a machine that does many things at once.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+pub(crate) struct ControlPlane {
+    reaper: Arc<Reaper>,
+    binaries: Binaries,
+    files: Files,
+    ports: Ports,
+    // In the order in which they end.
+    controllers: Option<Process>,
+    apiserver: Mutex<Option<Process>>,
+    _etcd: Process,
+}
+
+struct Files {
+    ca: PathBuf,
+    serving: KeyFiles,
+    tokens: KeyFiles,
+    kubeconfig: PathBuf,
+    controllers_kubeconfig: PathBuf,
+    audit_policy: PathBuf,
+    audit_log: PathBuf,
+}
+
+impl ControlPlane {
+    /// Starts etcd and the API server.
+    pub(crate) async fn start(
+        reaper: &Arc<Reaper>,
+        binaries: &Binaries,
+        authority: &Authority,
+    ) -> Result<Self> {
+        let ports = Ports::choose()?;
+        let files = Files::write(reaper.scratch(), authority, &ports.server())?;
+        let control_plane = Self {
+            reaper: Arc::clone(reaper),
+            binaries: binaries.clone(),
+            controllers: None,
+            apiserver: Mutex::new(None),
+            _etcd: start_etcd(reaper, binaries, &ports)?,
+            files,
+            ports,
+        };
+        control_plane.start_apiserver().await?;
+        Ok(control_plane)
+    }
+
+    /// Starts the controllers: after the CRDs are there, or the garbage collector would learn of them up to
+    /// 30 seconds late.
+    pub(crate) async fn start_controllers(&mut self) -> Result<()> {
+        let files = &self.files;
+        let mut command = self
+            .reaper
+            .command(self.binaries.path("kube-controller-manager"))?;
+        command
+            .arg(flag("kubeconfig", files.controllers_kubeconfig.display()))
+            .arg(flag(
+                "service-account-private-key-file",
+                files.tokens.private.display(),
+            ))
+            .arg(flag("root-ca-file", files.ca.display()))
+            .arg(flag("controllers", CONTROLLERS.join(",")))
+            .args(["--leader-elect=false", "--secure-port=0"]);
+        let mut controllers = Process::start(&self.reaper, "kube-controller-manager", command)?;
+
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, "default");
+        controllers
+            .wait_for(START_LIMIT, || async {
+                accounts.get_opt("default").await.ok().flatten()
+            })
+            .await?;
+        self.controllers = Some(controllers);
+        Ok(())
+    }
+
+    /// Starts the API server again, with the same port and data.
+    pub(crate) async fn start_apiserver(&self) -> Result<()> {
+        let Files {
+            ca,
+            serving,
+            tokens,
+            audit_policy,
+            audit_log,
+            ..
+        } = &self.files;
+        let mut command = self.reaper.command(self.binaries.path("kube-apiserver"))?;
+        command
+            .arg(flag("etcd-servers", url("http", self.ports.etcd)))
+            .arg(flag("secure-port", self.ports.apiserver))
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+            // There is no other address to publish, and none is needed without pods.
+            .arg("--endpoint-reconciler-type=none")
+            .arg(flag("tls-cert-file", serving.public.display()))
+            .arg(flag("tls-private-key-file", serving.private.display()))
+            .arg(flag("client-ca-file", ca.display()))
+            .args([
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--authorization-mode=RBAC",
+            ])
+            .arg(flag("service-account-issuer", self.issuer()))
+            // Otherwise the discovery document points to an outer address of the machine.
+            .arg(flag(
+                "service-account-jwks-uri",
+                format!("{}openid/v1/jwks", self.issuer()),
+            ))
+            .arg(flag("service-account-key-file", tokens.public.display()))
+            .arg(flag(
+                "service-account-signing-key-file",
+                tokens.private.display(),
+            ))
+            .arg(flag("api-audiences", self.issuer()))
+            .arg("--allow-privileged=true")
+            .arg(flag("audit-policy-file", audit_policy.display()))
+            .arg(flag("audit-log-path", audit_log.display()));
+        let mut apiserver = Process::start(&self.reaper, "kube-apiserver", command)?;
+
+        let http = http::client(ca)?;
+        let ready = format!("{}/readyz", self.ports.server());
+        apiserver
+            .wait_for(START_LIMIT, || async {
+                let answer = http.get(&ready).send().await.ok()?;
+                answer.status().is_success().then_some(())
+            })
+            .await?;
+        *self.apiserver.lock().await = Some(apiserver);
+        Ok(())
+    }
+
+    /// Ends the API server at once, as an outage does.
+    pub(crate) async fn stop_apiserver(&self) {
+        *self.apiserver.lock().await = None;
+    }
+
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.files.kubeconfig
+    }
+
+    pub(crate) fn server(&self) -> String {
+        self.ports.server()
+    }
+
+    /// With a trailing slash, as AKS has it.
+    pub(crate) fn issuer(&self) -> String {
+        format!("{}/", self.ports.server())
+    }
+
+    /// A client of the current runtime, which the caller's tests may not share with others.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.files.kubeconfig)?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    pub(crate) fn audit_log(&self) -> Result<Vec<AuditEntry>> {
+        let path = &self.files.audit_log;
+        let log =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        audit::parse(&log)
+    }
+}
+
+/// Those that act on what the tests make; the others would only cost.
+const CONTROLLERS: [&str; 9] = [
+    "garbage-collector-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "root-ca-certificate-publisher-controller",
+    "clusterrole-aggregation-controller",
+];
+
+impl Files {
+    fn write(folder: &Path, authority: &Authority, server: &str) -> Result<Self> {
+        let ca = authority.certificate();
+        let user_kubeconfig = |name: &str, user: &str| {
+            let certificate = authority.cluster_admin(name, user)?;
+            let path = folder.join(format!("{name}.kubeconfig"));
+            kubeconfig::write(
+                path,
+                server,
+                ca,
+                &kubeconfig::certificate_user(&certificate),
+            )
+        };
+        let audit_policy = folder.join("audit-policy.yaml");
+        fs::write(&audit_policy, include_str!("audit-policy.yaml"))?;
+        Ok(Self {
+            ca: ca.to_owned(),
+            serving: authority.serving("kube-apiserver")?,
+            tokens: pki::service_account_key(folder)?,
+            kubeconfig: user_kubeconfig("admin", "admin")?,
+            controllers_kubeconfig: user_kubeconfig(
+                "controllers",
+                "system:kube-controller-manager",
+            )?,
+            audit_policy,
+            audit_log: folder.join("audit.log"),
+        })
+    }
+}
+
+struct Ports {
+    etcd: u16,
+    etcd_peer: u16,
+    apiserver: u16,
+}
+
+impl Ports {
+    fn choose() -> Result<Self> {
+        // All are bound before the first is freed, so that they differ.
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (etcd, etcd_peer, apiserver) = (bind()?, bind()?, bind()?);
+        Ok(Self {
+            etcd: etcd.local_addr()?.port(),
+            etcd_peer: etcd_peer.local_addr()?.port(),
+            apiserver: apiserver.local_addr()?.port(),
+        })
+    }
+
+    fn server(&self) -> String {
+        url("https", self.apiserver)
+    }
+}
+
+fn start_etcd(reaper: &Arc<Reaper>, binaries: &Binaries, ports: &Ports) -> Result<Process> {
+    let (client, peer) = (url("http", ports.etcd), url("http", ports.etcd_peer));
+    let mut command = reaper.command(binaries.path("etcd"))?;
+    command
+        .arg(flag("data-dir", reaper.scratch().join("etcd").display()))
+        .arg(flag("listen-client-urls", &client))
+        .arg(flag("advertise-client-urls", &client))
+        .arg(flag("listen-peer-urls", &peer))
+        .arg(flag("initial-advertise-peer-urls", &peer))
+        .arg(flag("initial-cluster", format!("default={peer}")))
+        .args(["--unsafe-no-fsync", "--log-level=error"]);
+    Process::start(reaper, "etcd", command)
+}
+
+fn url(scheme: &str, port: u16) -> String {
+    format!("{scheme}://127.0.0.1:{port}")
+}
+
+fn flag(name: &str, value: impl std::fmt::Display) -> String {
+    format!("--{name}={value}")
+}

@@ -1,0 +1,296 @@
+//! The laboratory: a Kubernetes cluster and an Azure, each on the loopback interface.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+
+use crate::audit::AuditEntry;
+use crate::azure::Azure;
+use crate::binaries::{Binaries, repository};
+use crate::control_plane::ControlPlane;
+use crate::emulator::Emulator;
+use crate::identities::{self, ADMIN, EXCHANGE_AUDIENCE};
+use crate::operator::{self, Operator, OperatorOptions};
+use crate::pki::Authority;
+use crate::reaper::{Entry, Reaper};
+
+const ADMIN_NAMESPACE: &str = "default";
+const ADMIN_ACCOUNT: &str = "lab-admin";
+const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+
+/// What differs from a plain lab.
+#[derive(Clone, Debug, Default)]
+pub struct LabOptions {
+    /// Flags of the emulator, such as `--throttle`.
+    pub emulator_args: Vec<String>,
+}
+
+/// Everything in it ends when it is dropped, or when the process that holds it ends in any way.
+pub struct Lab {
+    // In the order in which they end.
+    control_plane: ControlPlane,
+    emulator: Emulator,
+    issuer: String,
+    binaries: Binaries,
+    azure_token: OnceCell<String>,
+    operators: AtomicUsize,
+    reaper: Arc<Reaper>,
+}
+
+impl Lab {
+    /// Starts the control plane, with the CRDs of this repository, and the emulator.
+    pub async fn start(options: LabOptions) -> Result<Self> {
+        let reaper = Reaper::start()?;
+        let binaries = Binaries::build(&reaper).await?;
+        let authority = Authority::create(reaper.scratch())?;
+        let control_plane = ControlPlane::start(&reaper, &binaries, &authority).await?;
+        let issuer = control_plane.issuer();
+        let seed = identities::seed(
+            &issuer,
+            operator::SERVICE_ACCOUNT,
+            (ADMIN_NAMESPACE, ADMIN_ACCOUNT),
+        );
+        let emulator = Emulator::start(&reaper, &authority, &seed, &options.emulator_args).await?;
+
+        let mut lab = Self {
+            control_plane,
+            emulator,
+            issuer,
+            binaries,
+            azure_token: OnceCell::new(),
+            operators: AtomicUsize::new(0),
+            reaper,
+        };
+        lab.install_crds().await?;
+        lab.control_plane.start_controllers().await?;
+        lab.install_own_objects().await?;
+        Ok(lab)
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        self.control_plane.kubeconfig()
+    }
+
+    /// The folder with kubectl.
+    #[must_use]
+    pub fn binaries(&self) -> &Path {
+        self.binaries.folder()
+    }
+
+    /// Where kubectl keeps what it learns of the API server, instead of in the home folder.
+    #[must_use]
+    pub fn kubectl_cache(&self) -> PathBuf {
+        self.scratch().join("kubectl")
+    }
+
+    /// A folder for whatever should vanish with the lab.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.reaper.scratch()
+    }
+
+    /// The administrator's client, for the current runtime.
+    pub async fn client(&self) -> Result<Client> {
+        self.control_plane.client().await
+    }
+
+    /// Runs the real kubectl as the administrator, and returns what it prints.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.reaper.command(self.binaries.path("kubectl"))?;
+        command
+            .args(args)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("KUBECACHEDIR", self.kubectl_cache())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start kubectl")?;
+        let _entry = child.id().map(|id| Entry::new(&self.reaper, id));
+        let output = child.wait_with_output().await?;
+        if !output.status.success() {
+            bail!(
+                "kubectl {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The cluster's token issuer, as it is in tokens: with a trailing slash, as on AKS.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// A token of a `ServiceAccount`, as the API server mounts it into a pod.
+    pub async fn mint_token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        audience: &str,
+    ) -> Result<String> {
+        self.request_token(namespace, service_account, vec![audience.to_owned()])
+            .await
+    }
+
+    #[must_use]
+    pub fn emulator(&self) -> &Emulator {
+        &self.emulator
+    }
+
+    /// Azure behind the operator's back.
+    pub async fn azure(&self) -> Result<Azure<'_>> {
+        let token = self
+            .azure_token
+            .get_or_try_init(|| self.log_in_to_azure())
+            .await?;
+        Ok(Azure::new(&self.emulator, token.clone()))
+    }
+
+    /// Starts `awi run` with the identity and the rights that an installation gives it.
+    pub async fn start_operator(&self, awi: &Path, options: OperatorOptions) -> Result<Operator> {
+        for manifest in ["namespace.yaml", "service-account.yaml", "rbac.yaml"] {
+            self.apply(&repository().join("deploy").join(manifest))
+                .await?;
+        }
+        let (namespace, name) = operator::SERVICE_ACCOUNT;
+        let tokens = operator::Tokens {
+            kubernetes: self.request_token(namespace, name, Vec::new()).await?,
+            exchange: self.mint_token(namespace, name, EXCHANGE_AUDIENCE).await?,
+        };
+        let number = self.operators.fetch_add(1, Ordering::Relaxed) + 1;
+        Operator::start(
+            &self.reaper,
+            &self.emulator,
+            &self.control_plane.server(),
+            &format!("awi-{number}"),
+            awi,
+            &tokens,
+            options,
+        )
+    }
+
+    /// Ends the API server at once, as an outage does.
+    pub async fn stop_apiserver(&self) {
+        self.control_plane.stop_apiserver().await;
+    }
+
+    /// Starts it again, with the same address and data.
+    pub async fn start_apiserver(&self) -> Result<()> {
+        self.control_plane.start_apiserver().await
+    }
+
+    /// The requests that the API server has answered, but for those of the control plane itself.
+    pub fn audit_log(&self) -> Result<Vec<AuditEntry>> {
+        self.control_plane.audit_log()
+    }
+
+    /// Applies the manifests of a file or folder.
+    pub async fn apply(&self, path: &Path) -> Result<String> {
+        let path = path.to_str().context("a path that is not UTF-8")?;
+        self.kubectl(&["apply", "--server-side", "--filename", path])
+            .await
+    }
+
+    /// Has another folder removed when the lab ends.
+    pub fn remove_at_end(&self, folder: &Path) -> Result<()> {
+        self.reaper.remove_at_end(folder)
+    }
+
+    /// Lets the lab and its operator live on when this process ends, until `file` is removed; as long, a lock on
+    /// `lock` is held.
+    pub fn live_on_while_exists(self, operator: Operator, file: &Path, lock: File) -> Result<()> {
+        self.reaper.hold_while_exists(file, lock)?;
+        // Dropping them would end them.
+        std::mem::forget(operator);
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    async fn install_crds(&self) -> Result<()> {
+        let crds = repository().join("crds");
+        if !crds.is_dir() {
+            return Ok(());
+        }
+        self.apply(&crds).await?;
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=30s",
+        ])
+        .await?;
+        Ok(())
+    }
+
+    async fn install_own_objects(&self) -> Result<()> {
+        let public_issuer = self.scratch().join("public-issuer.yaml");
+        fs::write(&public_issuer, include_str!("public-issuer.yaml"))?;
+        self.apply(&public_issuer).await?;
+        self.kubectl(&[
+            "create",
+            "serviceaccount",
+            ADMIN_ACCOUNT,
+            "--namespace",
+            ADMIN_NAMESPACE,
+        ])
+        .await?;
+        Ok(())
+    }
+
+    async fn log_in_to_azure(&self) -> Result<String> {
+        let assertion = self
+            .mint_token(ADMIN_NAMESPACE, ADMIN_ACCOUNT, EXCHANGE_AUDIENCE)
+            .await?;
+        let scope = format!("{}/.default", self.emulator.url());
+        Ok(self
+            .emulator
+            .exchange(ADMIN.client_id, &assertion, &scope)
+            .await?
+            .access_token)
+    }
+
+    /// Without audiences it is a token for the API server.
+    async fn request_token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        audiences: Vec<String>,
+    ) -> Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let spec = TokenRequestSpec {
+            audiences,
+            expiration_seconds: Some(TOKEN_SECONDS),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest {
+            spec,
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(service_account, &PostParams::default(), &request)
+            .await
+            .with_context(|| {
+                format!("cannot get a token of ServiceAccount {namespace}/{service_account}")
+            })?;
+        Ok(answer
+            .status
+            .context("a TokenRequest without an answer")?
+            .token)
+    }
+}
