@@ -2,6 +2,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+
 CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kubectl
 PYTHON_REQUIREMENTS := $(wildcard tests/*/requirements.txt)
 
@@ -11,29 +13,31 @@ help: ## list what can be made
 
 .PHONY: demo
 demo: tools control-plane ## see it work on this machine; KEEP=1 leaves it running
-	cargo build --bins --workspace
-	@cargo run --quiet --package lab --bin demo -- $(if $(KEEP),--keep)
+	cargo build --workspace --bins
+	@$(BIN)/demo $(if $(KEEP),--keep)
 
 .PHONY: demo-stop
-demo-stop: tools ## end the demo that KEEP=1 left running
-	@cargo run --quiet --package lab --bin demo -- stop
+demo-stop: ## end the demo that KEEP=1 left running
+	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; else echo 'No demo is running.'; fi
 
 .PHONY: test
 test: tools control-plane python ## run all tests
-	cargo build --bins --workspace
+	cargo build --workspace --bins
 	cargo test --workspace
 
 .PHONY: check
 check: tools ## look at format, lints and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo build --workspace --bins
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
-	cargo run --quiet --bin awi -- crd --out "$$fresh"; \
+	$(BIN)/awi crd --out "$$fresh"; \
 	diff -r crds "$$fresh" || { echo 'error: crds/ is not what the code says: make generate' >&2; exit 1; }
 
 .PHONY: generate
 generate: tools ## write crds/ anew
-	cargo run --quiet --bin awi -- crd --out crds
+	cargo build --workspace --bins
+	$(BIN)/awi crd --out crds
 
 .PHONY: tools
 tools:

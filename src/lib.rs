@@ -18,6 +18,8 @@
 //! | [`controller`] | watches, retries, and the loop around all of that |
 //! | [`cli`] | the `awi` command |
 
+#![warn(missing_docs)]
+
 pub mod api;
 pub mod apply;
 pub mod azure;

@@ -337,7 +337,7 @@ fn account_status(
     let credential = state(&account.credential, outcome);
     let annotation = state(&account.annotation, outcome);
     let message = match (&credential, &annotation) {
-        (State::Not(problem), _) | (_, State::Not(problem)) | (State::Unverified(problem), _) => {
+        (State::Not(problem) | State::Unverified(problem), _) | (_, State::Not(problem)) => {
             Some(truncated(&problem.message, ACCOUNT_MESSAGE))
         }
         _ => None,
@@ -410,9 +410,11 @@ impl Conditions<'_> {
             observed_generation: self.generation,
             last_transition_time: since,
         };
-        match condition.type_ == ConditionType::Ready.to_string() {
-            true => self.all.insert(0, condition),
-            false => self.all.push(condition),
+        // Ready is set last, and read first.
+        if condition.type_ == ConditionType::Ready.to_string() {
+            self.all.insert(0, condition);
+        } else {
+            self.all.push(condition);
         }
     }
 }

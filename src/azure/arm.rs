@@ -58,7 +58,6 @@ impl ArmClient {
         options.user_agent = UserAgentOptions {
             // At most 24 characters, or azure_core panics.
             application_id: Some("airflow-wi-operator".into()),
-            ..UserAgentOptions::default()
         };
         Self {
             endpoint: cloud.endpoint.clone(),

@@ -50,9 +50,13 @@ pub enum InvalidCloud {
 /// What the user overrides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
+    /// `--azure-endpoint`.
     pub endpoint: Option<String>,
+    /// `--azure-authority`.
     pub authority: Option<String>,
+    /// `--azure-audience`.
     pub audience: Option<String>,
+    /// `--federation-audience`.
     pub federation_audience: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Kubernetes Events: one per kind of effect, and one when a condition turns bad or good again.
+//! Kubernetes Events: one per kind of effect, and one when a condition turns bad or `Ready` good.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
 use crate::{
-    api::AirflowWorkloadIdentityStatus,
+    api::{AirflowWorkloadIdentityStatus, ConditionType, Reason},
     apply::Outcome,
     plan::{Action, Plan},
     status::truncated,
@@ -17,53 +17,58 @@ use crate::{
 const NOTE: usize = 1024;
 
 /// The events of a pass.
-#[must_use]
-pub fn events(
+pub(super) fn events(
     plan: &Plan,
     outcome: &Outcome,
     before: Option<&AirflowWorkloadIdentityStatus>,
     after: &AirflowWorkloadIdentityStatus,
 ) -> Vec<Event> {
-    let mut effects: BTreeMap<(&str, &str, String), Vec<String>> = BTreeMap::new();
-    for (_, step) in plan
-        .steps
-        .iter()
-        .enumerate()
-        .filter(|(p, _)| outcome.is_done(*p))
-    {
-        let (reason, verb, what, name) = effect(&step.action);
-        effects.entry((reason, verb, what)).or_default().push(name);
+    let mut effects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    for (position, step) in plan.steps.iter().enumerate() {
+        if outcome.is_done(position) {
+            let (reason, what, name) = effect(&step.action);
+            effects.entry((reason, what)).or_default().push(name);
+        }
     }
-    let effects = effects.into_iter().map(|((reason, verb, what), names)| {
+    let effects = effects.into_iter().map(|((reason, what), names)| {
         event(
             EventType::Normal,
             reason,
-            format!("{verb} {what}: {names}", names = names.join(", ")),
+            &format!("{what}: {}", names.join(", ")),
         )
     });
     let before = before
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    let changes = after
-        .conditions
-        .iter()
-        .filter_map(|now| change(now, before));
-    effects.chain(changes).collect()
+    // The last status of an object that is gone is not news.
+    let conditions = if outcome.gone {
+        &[]
+    } else {
+        after.conditions.as_slice()
+    };
+    effects
+        .chain(conditions.iter().filter_map(|now| change(now, before)))
+        .collect()
 }
 
-fn effect(action: &Action) -> (&'static str, &'static str, String, String) {
+/// The event's reason, what was done, and to which object.
+fn effect(action: &Action) -> (&'static str, String, &str) {
     match action {
         Action::PutCredential { identity, name, .. } => (
             "CredentialsWritten",
-            "Wrote",
-            format!("federated credentials to identity {}", identity.name()),
-            name.to_string(),
+            format!(
+                "Wrote federated credentials to identity {}",
+                identity.name()
+            ),
+            name.as_str(),
         ),
         Action::DeleteCredential { identity, record } => (
             "CredentialsDeleted",
-            "Deleted",
-            format!("federated credentials from identity {}", identity.name()),
-            record.name.clone(),
+            format!(
+                "Deleted federated credentials from identity {}",
+                identity.name()
+            ),
+            &record.name,
         ),
         Action::Annotate {
             account,
@@ -71,9 +76,8 @@ fn effect(action: &Action) -> (&'static str, &'static str, String, String) {
             ..
         } => (
             "ServiceAccountsAnnotated",
-            "Annotated",
-            "ServiceAccounts".into(),
-            account.name.clone(),
+            "Annotated ServiceAccounts".into(),
+            &account.name,
         ),
         Action::Annotate {
             account,
@@ -81,60 +85,45 @@ fn effect(action: &Action) -> (&'static str, &'static str, String, String) {
             ..
         } => (
             "AnnotationsRepaired",
-            "Put back",
-            "annotations that were changed by hand on ServiceAccounts".into(),
-            account.name.clone(),
+            "Put back annotations that were changed by hand on ServiceAccounts".into(),
+            &account.name,
         ),
         Action::Release { account } => (
             "ServiceAccountsReleased",
-            "Took annotations back",
-            "from ServiceAccounts".into(),
-            account.name.clone(),
+            "Took the annotations back from ServiceAccounts".into(),
+            &account.name,
         ),
-        Action::WriteSecret { name, .. } => {
-            ("ConnectionsWritten", "Wrote", "Secret".into(), name.clone())
+        Action::WriteSecret { name, .. } => ("ConnectionsWritten", "Wrote Secret".into(), name),
+        Action::DeleteSecret(secret) => {
+            ("ConnectionsDeleted", "Deleted Secret".into(), &secret.name)
         }
-        Action::DeleteSecret(secret) => (
-            "ConnectionsDeleted",
-            "Deleted",
-            "Secret".into(),
-            secret.name.clone(),
-        ),
     }
 }
 
 /// A condition that fails for a new reason, or `Ready` that comes back.
 fn change(now: &Condition, before: &[Condition]) -> Option<Event> {
     let before = before.iter().find(|before| before.type_ == now.type_);
-    let same = before.is_some_and(|b| b.status == now.status && b.reason == now.reason);
-    let is_ready = now.type_ == "Ready";
-    match now.status.as_str() {
-        _ if same => None,
-        "True" if is_ready => Some(event(EventType::Normal, "Ready", now.message.clone())),
+    if before.is_some_and(|b| b.status == now.status && b.reason == now.reason) {
+        return None;
+    }
+    let is = |reason: Reason| now.reason == reason.to_string();
+    let is_ready = now.type_ == ConditionType::Ready.to_string();
+    match (now.status.as_str(), is_ready) {
+        ("True", true) => Some(event(EventType::Normal, "Ready", &now.message)),
+        ("True", false) => None,
+        _ if is(Reason::Waiting) => None,
+        _ if is(Reason::Suspended) => Some(event(EventType::Normal, &now.reason, &now.message)),
         // Ready repeats what the step's own condition says, unless there is none.
-        "False"
-            if !is_ready
-                || matches!(
-                    now.reason.as_str(),
-                    "Suspended" | "Deleting" | "ClusterError"
-                ) =>
-        {
-            let kind = if now.reason == "Suspended" {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            };
-            Some(event(kind, &now.reason, now.message.clone()))
-        }
-        _ => None,
+        (_, true) if !is(Reason::Deleting) && !is(Reason::ClusterError) => None,
+        _ => Some(event(EventType::Warning, &now.reason, &now.message)),
     }
 }
 
-fn event(type_: EventType, reason: &str, note: String) -> Event {
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
     Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(truncated(&note, NOTE)),
+        note: Some(truncated(note, NOTE)),
         action: "Reconcile".into(),
         secondary: None,
     }

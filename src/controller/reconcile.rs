@@ -105,6 +105,7 @@ pub(super) async fn reconcile(
     .await
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "kube's signature")]
 /// A pass has no errors: problems go into the status, and decide when the next pass comes.
 pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -> Next {
     match *error {}

@@ -11,7 +11,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
-        Predicate, WatchStreamExt, predicates, reflector,
+        Predicate, PredicateConfig, WatchStreamExt, predicates, reflector,
         reflector::{ObjectRef, Store},
         watcher,
     },
@@ -88,7 +88,7 @@ impl Watches {
                 stateful_sets,
             },
             objects: object_events
-                .predicate_filter(spec, Default::default())
+                .predicate_filter(spec, PredicateConfig::default())
                 .boxed(),
             grants: grant_events.boxed(),
             namespaces: namespace_events.boxed(),
@@ -137,7 +137,7 @@ where
         .modify(move |object| trim(object))
         .reflect(writer)
         .touched_objects()
-        .inspect_err(|error| report(error))
+        .inspect_err(report)
         .filter(|event| future::ready(event.is_ok()));
     (store, events)
 }

@@ -96,7 +96,11 @@ fn is_private(issuer: &str) -> bool {
         .split(['/', ':'])
         .next()
         .unwrap_or_default();
-    host == "kubernetes.default" || host.ends_with(".svc") || host.ends_with(".cluster.local")
+    let parts: Vec<&str> = host.split('.').collect();
+    matches!(
+        parts.as_slice(),
+        ["kubernetes", "default", ..] | [.., "svc"] | [.., "cluster", "local"]
+    )
 }
 
 #[cfg(test)]

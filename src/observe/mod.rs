@@ -128,13 +128,12 @@ pub async fn observe(
 
     // Nobody learns anything about an identity that is not granted to them.
     let granted = identity.as_ref().ok().filter(|_| !grants.is_empty());
-    let mut azure = BTreeMap::new();
     let recorded = records(object).map(|(identity, _)| identity);
-    for id in granted.cloned().into_iter().chain(recorded) {
-        if !azure.contains_key(&id) {
-            let view = sources.identities.view(&id, max_age).await;
-            azure.insert(id, view);
-        }
+    let concerned: BTreeSet<ResourceId> = granted.cloned().into_iter().chain(recorded).collect();
+    let mut azure = BTreeMap::new();
+    for id in concerned {
+        let view = sources.identities.view(&id, max_age).await;
+        azure.insert(id, view);
     }
 
     let accounts = sources.stores.accounts(&namespace, object);

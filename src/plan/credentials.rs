@@ -190,7 +190,11 @@ fn credential(
     name: Option<CredentialName>,
     plan: &mut Plan,
 ) -> (Option<String>, Progress) {
-    let before = federated_before(snapshot, subject);
+    let before = snapshot
+        .identity
+        .as_ref()
+        .ok()
+        .and_then(|identity| federated_before(snapshot, identity, subject));
     let (Ok(identity), Ok(issuer), Some(_), Some(name)) =
         (&snapshot.identity, &snapshot.issuer, plan.ids, name)
     else {
@@ -226,17 +230,33 @@ fn credential(
     .decide(plan)
 }
 
-/// The credential that the status says this account had on this identity.
-fn federated_before(snapshot: &Snapshot, subject: &Subject) -> Option<String> {
+/// The credential that the status says this account has on this identity; none if the identity
+/// is gone, for its credentials went with it.
+fn federated_before(
+    snapshot: &Snapshot,
+    identity: &ResourceId,
+    subject: &Subject,
+) -> Option<String> {
+    let view = snapshot.azure.get(identity);
+    let is_gone = view.is_some_and(
+        |view| matches!(&view.credentials, Err(error) if error.kind == ArmErrorKind::NotFound),
+    );
+    let subject = subject.to_string();
+    let mut recorded = snapshot
+        .records()
+        .filter(|(_, r)| r.subject == subject)
+        .peekable();
+    // One that is used as somebody else wrote it is not on record.
+    let is_here = recorded.peek().is_none() || recorded.any(|(id, _)| id == *identity);
     let status = snapshot.object.status.as_ref()?;
     let account = status
         .service_accounts
         .iter()
-        .find(|a| a.subject == subject.to_string())?;
+        .find(|a| a.subject == subject)?;
     account
         .credential_name
         .clone()
-        .filter(|_| account.federated)
+        .filter(|_| account.federated && is_here && !is_gone)
 }
 
 /// A credential that is wanted, and everything that decides what to do for it.
@@ -257,77 +277,79 @@ impl Candidate<'_> {
             .iter()
             .find(|c| c.trusts(self.issuer.as_str(), &subject));
         let same_name = self.live.iter().find(|c| c.is_named(self.name.as_str()));
-        match (same_tuple, same_name) {
-            // Azure takes one credential per issuer and subject, whatever its name.
-            (Some(found), _) if found.audiences == [self.snapshot.audience.clone()] => {
-                self.found(found, plan)
-            }
-            (Some(found), _) if self.is_ours(found) => self.replace(found, plan),
-            (Some(found), _) => {
-                let problem = conflict(format!(
-                    "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Correct or delete it: az identity federated-credential delete --name {name} --ids {identity}",
-                    name = found.name,
-                    identity = self.identity,
-                    audience = found.audiences,
-                    ours = self.snapshot.audience,
-                ));
-                (Some(found.name.clone()), Progress::Blocked(problem))
-            }
-            (None, Some(found)) if self.is_ours(found) => self.replace(found, plan),
-            (None, Some(found)) => {
-                let problem = conflict(format!(
-                    "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} --ids {identity}",
-                    identity = self.identity,
-                    name = found.name,
-                    theirs = found.subject,
-                    issuer = found.issuer,
-                ));
-                (Some(self.name.to_string()), Progress::Blocked(problem))
-            }
-            (None, None) => self.create(plan),
+        // Azure takes one credential per issuer and subject, whatever its name.
+        let Some(found) = same_tuple.or(same_name) else {
+            return self.create(plan);
+        };
+        let lets_us_in = same_tuple.is_some();
+        if lets_us_in && found.audiences == [self.snapshot.audience.clone()] {
+            return self.keep(found, plan);
         }
+        if self.is_ours(found) {
+            return self.repair(found, plan);
+        }
+        let message = if lets_us_in {
+            format!(
+                "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Correct or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                name = found.name,
+                identity = self.identity,
+                audience = found.audiences,
+                ours = self.snapshot.audience,
+            )
+        } else {
+            format!(
+                "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                identity = self.identity,
+                name = found.name,
+                theirs = found.subject,
+                issuer = found.issuer,
+            )
+        };
+        (
+            Some(found.name.clone()),
+            Progress::Blocked(conflict(message)),
+        )
     }
 
     /// It is there. Under our name it is ours; under another it is used as it is, unless we
     /// wrote it and the name was changed since.
-    fn found(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
+    fn keep(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
         if found.is_named(self.name.as_str()) {
             // Nobody else derives this name; one that the user chose may be the user's work.
             if self.name == CredentialName::derived(self.issuer, self.subject) {
-                plan.records.insert(self.record());
+                plan.records.insert(self.record(self.name.as_str()));
             }
             return (Some(found.name.clone()), Progress::Holds);
         }
-        let claimed = self
-            .snapshot
-            .claimed_by_others
-            .contains(&(self.identity.clone(), found.name.clone()));
-        if !claimed
-            && self.is_ours(found)
-            && !self.live.iter().any(|c| c.is_named(self.name.as_str()))
-        {
-            return self.replace(found, plan);
+        let claims = &self.snapshot.claimed_by_others;
+        let is_shared = claims.contains(&(self.identity.clone(), found.name.clone()));
+        let name_is_free = !self.live.iter().any(|c| c.is_named(self.name.as_str()));
+        if self.is_ours(found) && !is_shared && name_is_free {
+            return self.rename(found, plan);
         }
         (Some(found.name.clone()), Progress::Holds)
     }
 
-    /// Ours, but not as it should be. A replacement under another name has to wait for the old
-    /// one to go: Azure refuses a second credential for one subject.
-    fn replace(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
-        let after = if found.is_named(self.name.as_str()) {
-            Vec::new()
-        } else {
-            let record = CredentialRecord {
-                name: found.name.clone(),
-                ..self.record()
-            };
-            let action = Action::DeleteCredential {
-                record,
-                identity: self.identity.clone(),
-            };
-            vec![plan.push(action, Vec::new())]
+    /// Ours, but somebody changed it.
+    fn repair(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
+        match found.name.parse() {
+            Ok(name) => Self { name, ..self }.write(Vec::new(), plan),
+            // Azure has it, so it is valid; if not, it is nothing that we wrote.
+            Err(invalid) => (
+                Some(found.name.clone()),
+                Progress::Blocked(conflict(invalid.to_string())),
+            ),
+        }
+    }
+
+    /// The old one has to go first: Azure refuses a second credential for one subject.
+    fn rename(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
+        let action = Action::DeleteCredential {
+            record: self.record(&found.name),
+            identity: self.identity.clone(),
         };
-        self.write(after, plan)
+        let delete = plan.push(action, Vec::new());
+        self.write(vec![delete], plan)
     }
 
     fn create(self, plan: &mut Plan) -> (Option<String>, Progress) {
@@ -353,7 +375,7 @@ impl Candidate<'_> {
     }
 
     fn write(self, after: Vec<usize>, plan: &mut Plan) -> (Option<String>, Progress) {
-        plan.records.insert(self.record());
+        plan.records.insert(self.record(self.name.as_str()));
         let properties = CredentialProperties {
             issuer: self.issuer.to_string(),
             subject: self.subject.to_string(),
@@ -376,10 +398,10 @@ impl Candidate<'_> {
         recorded && is_touchable(self.snapshot, self.issuer, live)
     }
 
-    fn record(&self) -> CredentialRecord {
+    fn record(&self, name: &str) -> CredentialRecord {
         CredentialRecord {
             identity: self.identity.to_string(),
-            name: self.name.to_string(),
+            name: name.to_owned(),
             issuer: self.issuer.to_string(),
             subject: self.subject.to_string(),
         }

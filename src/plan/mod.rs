@@ -273,9 +273,10 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         .unwrap_or_default();
     let mut plan = Plan {
         issuer: snapshot.issuer.clone().ok(),
-        finalizer: match finalizers.iter().any(|f| f == FINALIZER) {
-            true => Finalizer::Keep,
-            false => Finalizer::Add,
+        finalizer: if finalizers.iter().any(|f| f == FINALIZER) {
+            Finalizer::Keep
+        } else {
+            Finalizer::Add
         },
         ..Plan::default()
     };

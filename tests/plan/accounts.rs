@@ -33,7 +33,7 @@ fn a_converged_world_needs_nothing() {
 fn an_annotation_that_was_changed_by_hand_is_put_back() {
     let mut world = converged();
     account(&mut world, "airflow-worker", |state| {
-        state.client_id = owned_by("kubectl-annotate", false, "other")
+        state.client_id = owned_by("kubectl-annotate", false, "other");
     });
     assert!(
         matches!(&plan(&world).steps[0].action, Action::Annotate { account, repair: true, .. } if account.name == "airflow-worker")
@@ -44,7 +44,7 @@ fn an_annotation_that_was_changed_by_hand_is_put_back() {
 fn an_annotation_that_was_removed_is_put_back() {
     let mut world = converged();
     account(&mut world, "airflow-worker", |state| {
-        state.client_id = Default::default()
+        state.client_id = Default::default();
     });
     assert_eq!(
         planned(&world),
@@ -58,7 +58,7 @@ fn an_annotation_that_was_removed_is_put_back() {
 fn an_annotation_that_was_there_before_us_is_left_alone() {
     let mut world = fresh();
     account(&mut world, "airflow-worker", |state| {
-        state.client_id = owned_by("helm", false, "theirs")
+        state.client_id = owned_by("helm", false, "theirs");
     });
     let plan = plan(&world);
     let problem = problem_of(&plan, "airflow-worker").unwrap();
@@ -91,7 +91,7 @@ fn an_annotation_that_was_there_before_us_is_left_alone() {
 fn an_annotation_that_someone_declares_is_never_fought_over() {
     let mut world = converged();
     account(&mut world, "airflow-worker", |state| {
-        state.client_id = owned_by("argocd-controller", true, "theirs")
+        state.client_id = owned_by("argocd-controller", true, "theirs");
     });
     assert_eq!(planned(&world), Vec::<String>::new());
     assert_eq!(
@@ -165,7 +165,7 @@ fn annotations_are_kept_true_while_azure_is_out_of_reach() {
     let mut world = converged();
     unreachable(&mut world, "airflow");
     account(&mut world, "airflow-worker", |state| {
-        state.client_id = Default::default()
+        state.client_id = Default::default();
     });
     assert_eq!(
         planned(&world),

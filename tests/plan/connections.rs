@@ -59,12 +59,12 @@ fn a_changed_secret_is_put_back() {
     let edits: [fn(&mut SecretState); 2] = [
         |state| {
             if let SecretState::Ours { checksum, .. } = state {
-                *checksum = "other".into()
+                *checksum = "other".into();
             }
         },
         |state| {
             if let SecretState::Ours { annotated, .. } = state {
-                *annotated = None
+                *annotated = None;
             }
         },
     ];

@@ -1,6 +1,10 @@
 //! Federated identity credentials: written, repaired, shared, replaced; and never anybody else's.
 
-use airflow_workload_identity::{api::Reason, azure::ArmErrorKind, plan::plan};
+use airflow_workload_identity::{
+    api::Reason,
+    azure::ArmErrorKind,
+    plan::{Progress, plan},
+};
 use serde_json::json;
 
 use crate::given::*;
@@ -35,7 +39,7 @@ fn each_account_gets_one_and_it_is_on_record_first() {
 fn one_that_was_deleted_is_written_again() {
     let mut world = converged();
     azure(&mut world, "airflow", |list| {
-        list.retain(|c| !c.is_named(&derived("airflow-worker")))
+        list.retain(|c| !c.is_named(&derived("airflow-worker")));
     });
     assert_eq!(planned(&world), [worker("write")]);
 }
@@ -53,7 +57,7 @@ fn one_of_ours_that_was_changed_is_repaired() {
                 list.iter_mut()
                     .find(|c| c.is_named(&derived("airflow-worker")))
                     .unwrap(),
-            )
+            );
         });
         assert_eq!(planned(&world), [worker("write")]);
     }
@@ -95,7 +99,7 @@ fn one_of_our_name_that_trusts_someone_else_is_left_alone() {
 fn one_that_someone_else_wrote_for_the_account_is_used_and_never_deleted() {
     let mut world = fresh();
     azure(&mut world, "airflow", |list| {
-        list.push(credential("terraform", "airflow-worker"))
+        list.push(credential("terraform", "airflow-worker"));
     });
     assert!(
         !planned(&world)
@@ -121,7 +125,7 @@ fn one_that_the_guides_loop_wrote_under_the_chosen_name_is_used_and_never_delete
     let mut world = fresh();
     world.object = object(json!({ "federation": { "credentialName": "prod" } }));
     azure(&mut world, "airflow", |list| {
-        list.push(credential("prod-worker", "airflow-worker"))
+        list.push(credential("prod-worker", "airflow-worker"));
     });
     settle(&mut world);
     world.object.metadata.deletion_timestamp = Some(long_ago());
@@ -270,5 +274,61 @@ fn a_forged_record_reaches_nothing_outside_its_namespace() {
             .iter()
             .any(|n| s.contains(n))),
         "{steps:?}"
+    );
+}
+
+#[test]
+fn a_repair_never_lands_on_a_foreign_credential_that_took_the_new_name() {
+    let mut world = converged();
+    world.object.spec.federation.credential_name = Some("prod".into());
+    let mut foreign = credential("prod-worker", "x");
+    foreign.subject = "system:serviceaccount:other:x".into();
+    azure(&mut world, "airflow", |list| {
+        let ours = list
+            .iter_mut()
+            .find(|c| c.is_named(&derived("airflow-worker")))
+            .unwrap();
+        ours.audiences = vec!["api://other".into()];
+        list.push(foreign.clone());
+    });
+    assert!(
+        planned(&world).contains(&worker("write")),
+        "{:?}",
+        planned(&world)
+    );
+    settle(&mut world);
+    azure(&mut world, "airflow", |list| {
+        assert!(list.contains(&foreign));
+    });
+}
+
+#[test]
+fn an_identity_that_is_gone_has_no_credentials_left_to_speak_of() {
+    let mut world = converged();
+    let view = world.azure.get_mut(&id("airflow")).unwrap();
+    view.identity = Err(arm_error(ArmErrorKind::NotFound));
+    view.credentials = Err(arm_error(ArmErrorKind::NotFound));
+    let accounts = plan(&world).accounts;
+    assert!(
+        accounts
+            .iter()
+            .all(|a| matches!(a.credential, Progress::Blocked(_))),
+        "{accounts:?}"
+    );
+}
+
+#[test]
+fn what_an_account_had_on_its_old_identity_says_nothing_of_the_new_one() {
+    let mut world = converged();
+    let mut view = world.azure[&id("airflow")].clone();
+    view.credentials = Err(arm_error(ArmErrorKind::Unavailable));
+    world.azure.insert(id("airflow-dev"), view);
+    world.identity = Ok(id("airflow-dev"));
+    let accounts = plan(&world).accounts;
+    assert!(
+        accounts
+            .iter()
+            .all(|a| matches!(a.credential, Progress::Blocked(_))),
+        "{accounts:?}"
     );
 }

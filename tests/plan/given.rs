@@ -1,6 +1,9 @@
 //! Builds snapshots: a converged world, and the ways in which it can differ.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentity, Component, CredentialRecord, FINALIZER, account_field_manager},
@@ -98,7 +101,7 @@ pub fn fresh() -> Snapshot {
             account("airflow-worker", Component::Worker),
         ],
         left_behind: Vec::new(),
-        claimed_by_others: Default::default(),
+        claimed_by_others: BTreeSet::new(),
         secret: Ok(SecretState::Absent),
         stale_secrets: Vec::new(),
     }
@@ -122,8 +125,11 @@ pub fn object(spec: Value) -> AirflowWorkloadIdentity {
             "airflow": { "helmRelease": "airflow", "components": ["scheduler", "worker"] },
         },
     });
-    for (key, value) in spec.as_object().unwrap() {
-        object["spec"][key] = value.clone();
+    let Value::Object(spec) = spec else {
+        panic!("a spec is an object")
+    };
+    for (key, value) in spec {
+        object["spec"][key] = value;
     }
     serde_json::from_value(object).unwrap()
 }
@@ -195,7 +201,7 @@ fn take(world: &mut Snapshot, action: &Action) {
         }),
         Action::DeleteCredential { record, identity } => {
             azure(world, identity.name(), |list| {
-                list.retain(|c| !c.is_named(&record.name))
+                list.retain(|c| !c.is_named(&record.name));
             });
         }
         Action::Annotate {

@@ -147,6 +147,12 @@ impl Lab {
             .await
     }
 
+    /// A token that Azure takes for its administrator's, [`ADMIN`].
+    pub async fn mint_azure_admin_token(&self) -> Result<String> {
+        self.mint_token(ADMIN_NAMESPACE, ADMIN_ACCOUNT, EXCHANGE_AUDIENCE)
+            .await
+    }
+
     #[must_use]
     pub fn emulator(&self) -> &Emulator {
         &self.emulator
@@ -254,9 +260,7 @@ impl Lab {
     }
 
     async fn log_in_to_azure(&self) -> Result<String> {
-        let assertion = self
-            .mint_token(ADMIN_NAMESPACE, ADMIN_ACCOUNT, EXCHANGE_AUDIENCE)
-            .await?;
+        let assertion = self.mint_azure_admin_token().await?;
         let scope = format!("{}/.default", self.emulator.url());
         Ok(self
             .emulator

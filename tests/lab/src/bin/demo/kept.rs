@@ -4,10 +4,11 @@
 //! is locked for as long as it lives, which no crash and no reboot can fake.
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::identities::{ADMIN, AIRFLOW};
 use lab::{Lab, Operator, repository};
 
 use crate::screen::Screen;
@@ -19,6 +20,8 @@ const SUGGESTIONS: &str = r"
   kubectl get awi -n airflow -w
   kubectl delete secret prod-airflow-connections -n airflow              # comes back
   kubectl annotate sa airflow-worker -n airflow azure.workload.identity/client-id=wrong --overwrite
+  arm GET $AIRFLOW_IDENTITY/federatedIdentityCredentials                 # as Azure lists them
+  arm DELETE $AIRFLOW_IDENTITY/federatedIdentityCredentials/<name>       # comes back within 10 s
   kubectl delete azureidentitygrant --all                                # and see what Ready says
   kubectl delete awi prod -n airflow                                     # Azure is cleaned up, too
   curl -s --cacert $SSL_CERT_FILE $AZURE_EMULATOR_URL/admin/state        # all that Azure has
@@ -81,9 +84,16 @@ impl Kept {
         Ok(Self { lock })
     }
 
-    pub(crate) fn leave_running(self, lab: Lab, operator: Operator, screen: &Screen) -> Result<()> {
+    pub(crate) async fn leave_running(
+        self,
+        lab: Lab,
+        operator: Operator,
+        screen: &Screen,
+    ) -> Result<()> {
         let env = folder().join("env");
-        fs::write(&env, environment(&lab, &operator))?;
+        let token = lab.scratch().join("azure-admin.token");
+        fs::write(&token, lab.mint_azure_admin_token().await?)?;
+        fs::write(&env, environment(&lab, &operator, &token))?;
         lab.live_on_while_exists(operator, &env, self.lock)?;
         screen.heading("It is still running. To try it:");
         println!("{}", SUGGESTIONS.trim_start_matches('\n'));
@@ -91,7 +101,20 @@ impl Kept {
     }
 }
 
-fn environment(lab: &Lab, operator: &Operator) -> String {
+/// Azure as an administrator has it: `arm GET|PUT|DELETE <resource ID> [more for curl]`.
+const ARM: &str = r#"
+arm() {
+  local token
+  token=$(curl -sS "$AZURE_AUTHORITY_HOST/$AZURE_TENANT_ID/oauth2/v2.0/token" --cacert "$SSL_CERT_FILE" \
+    -d grant_type=client_credentials -d client_id="$AZURE_CLIENT_ID" -d scope="$AZURE_EMULATOR_URL/.default" \
+    -d client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer \
+    --data-urlencode client_assertion@"$AZURE_FEDERATED_TOKEN_FILE" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -sS "$AZURE_EMULATOR_URL$2?api-version=2024-11-30" --cacert "$SSL_CERT_FILE" -X "$1" \
+    -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "${@:3}"
+}
+"#;
+
+fn environment(lab: &Lab, operator: &Operator, azure_token: &Path) -> String {
     let ca = lab.emulator().ca_path().display();
     let url = lab.emulator().url();
     format!(
@@ -102,10 +125,18 @@ fn environment(lab: &Lab, operator: &Operator) -> String {
          export AZURE_AUTHORITY_HOST='{url}'\n\
          export REQUESTS_CA_BUNDLE='{ca}'\n\
          export SSL_CERT_FILE='{ca}'\n\
-         export AWI_LOG='{}'\n",
+         export AZURE_CLIENT_ID='{}'\n\
+         export AZURE_TENANT_ID='{}'\n\
+         export AZURE_FEDERATED_TOKEN_FILE='{}'\n\
+         export AIRFLOW_IDENTITY='{}'\n\
+         export AWI_LOG='{}'\n{ARM}",
         lab.kubeconfig().display(),
         lab.kubectl_cache().display(),
         lab.binaries().display(),
+        ADMIN.client_id,
+        lab.emulator().tenant_id(),
+        azure_token.display(),
+        AIRFLOW.resource_id(),
         operator.log_path().display(),
     )
 }

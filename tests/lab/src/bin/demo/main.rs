@@ -76,7 +76,7 @@ async fn run(keep: bool) -> Result<()> {
     }
 
     if let Some(kept) = kept {
-        return kept.leave_running(lab, operator, &screen);
+        return kept.leave_running(lab, operator, &screen).await;
     }
     screen.heading("To try more of it, leave it running: make demo KEEP=1");
     Ok(())
@@ -84,7 +84,12 @@ async fn run(keep: bool) -> Result<()> {
 
 async fn start_operator(lab: &Lab) -> Result<Operator> {
     let awi = workspace_binary("awi", "AWI_BIN")?;
-    lab.start_operator(&awi, OperatorOptions::default()).await
+    // Not the default of five minutes: what is changed in Azure by hand is to be repaired while one watches.
+    let options = OperatorOptions {
+        resync: "10s".to_owned(),
+        ..OperatorOptions::default()
+    };
+    lab.start_operator(&awi, options).await
 }
 
 async fn show(screen: &Screen, lab: &Lab) -> Result<()> {
