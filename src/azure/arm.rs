@@ -8,8 +8,8 @@ use azure_core::{
     credentials::TokenCredential,
     error::ErrorResponse,
     http::{
-        ClientMethodOptions, Method, Pipeline, PipelineSendOptions, Request, StatusCode, Url,
-        UserAgentOptions,
+        ClientMethodOptions, Method, Pipeline, PipelineSendOptions, Request, StatusCode, Transport,
+        Url, UserAgentOptions,
         headers::{CONTENT_TYPE, HeaderName},
         policies::{Policy, auth::BearerTokenAuthorizationPolicy},
     },
@@ -45,16 +45,12 @@ pub struct ManagedIdentity {
 impl ArmClient {
     /// A client that signs in with `credential`.
     #[must_use]
-    pub fn new(
-        cloud: &Cloud,
-        http: &reqwest::Client,
-        credential: Arc<dyn TokenCredential>,
-    ) -> Self {
+    pub fn new(cloud: &Cloud, transport: &Transport, credential: Arc<dyn TokenCredential>) -> Self {
         let auth: Arc<dyn Policy> = Arc::new(BearerTokenAuthorizationPolicy::new(
             credential,
             [cloud.scope()],
         ));
-        let mut options = credential::options(cloud, http);
+        let mut options = credential::options(cloud, transport);
         options.user_agent = UserAgentOptions {
             // At most 24 characters, or azure_core panics.
             application_id: Some("airflow-wi-operator".into()),

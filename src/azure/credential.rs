@@ -37,14 +37,14 @@ impl CredentialKind {
     pub fn build(
         self,
         cloud: &Cloud,
-        http: &reqwest::Client,
+        transport: &Transport,
     ) -> anyhow::Result<Arc<dyn TokenCredential>> {
-        let client_options = options(cloud, http);
+        let client_options = options(cloud, transport);
         match self {
             Self::Auto if env("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
-                Self::WorkloadIdentity.build(cloud, http)
+                Self::WorkloadIdentity.build(cloud, transport)
             }
-            Self::Auto => Self::ManagedIdentity.build(cloud, http),
+            Self::Auto => Self::ManagedIdentity.build(cloud, transport),
             Self::WorkloadIdentity => Ok(WorkloadIdentityCredential::new(Some(
                 WorkloadIdentityCredentialOptions {
                     credential_options: ClientAssertionCredentialOptions { client_options },
@@ -72,21 +72,21 @@ impl CredentialKind {
 
 /// Client options that all requests to Azure share. No retries below us: the operator requeues
 /// the object instead, so that no call blocks longer than its timeout.
-pub(super) fn options(cloud: &Cloud, http: &reqwest::Client) -> ClientOptions {
+pub(super) fn options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
     ClientOptions {
         cloud: Some(cloud.configuration()),
         retry: RetryOptions::none(),
-        transport: Some(Transport::new(Arc::new(http.clone()))),
+        transport: Some(transport.clone()),
         ..ClientOptions::default()
     }
 }
 
-/// The HTTP client for everything at Azure. `extra_ca` is a PEM file of certificates that are
+/// What carries every request to Azure. `extra_ca` is a PEM file of certificates that are
 /// trusted beside the system's. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
 ///
 /// # Errors
 /// The file cannot be read or holds no certificate.
-pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<reqwest::Client> {
+pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<Transport> {
     let mut client = reqwest::Client::builder()
         .https_only(false) // IMDS is plain http; bearer tokens go to https only (Cloud::new)
         .redirect(reqwest::redirect::Policy::none())
@@ -103,7 +103,7 @@ pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<r
         );
         client = client.tls_certs_merge(certificates);
     }
-    Ok(client.build()?)
+    Ok(Transport::new(Arc::new(client.build()?)))
 }
 
 fn env(name: &str) -> Option<String> {

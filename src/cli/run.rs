@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    azure::{ArmClient, Cloud, CloudName, CredentialKind, Overrides, transport},
+    azure::{self, ArmClient, Cloud, CloudName, CredentialKind, Overrides},
     controller::{self, Settings},
     model::Issuer,
     observe::IssuerSource,
@@ -80,9 +80,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             federation_audience: args.federation_audience,
         },
     )?;
-    let http = transport(args.extra_ca.as_deref(), args.azure_timeout)?;
-    let credential = args.azure_credential.build(&cloud, &http)?;
-    let arm = ArmClient::new(&cloud, &http, credential);
+    let transport = azure::transport(args.extra_ca.as_deref(), args.azure_timeout)?;
+    let credential = args.azure_credential.build(&cloud, &transport)?;
+    let arm = ArmClient::new(&cloud, &transport, credential);
 
     let mut config = Config::infer()
         .await

@@ -152,6 +152,13 @@ fn report(error: &watcher::Error) {
         }
         source = cause.source();
     }
+    let is_not_found = matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found()
+    );
+    if is_not_found {
+        text.push_str(". Are the CRDs installed? kubectl apply -f crds/");
+    }
     tracing::warn!("a watch broke and is resumed: {text}");
 }
 

@@ -89,6 +89,7 @@ fn an_azure_that_is_busy_slow_and_broken_for_a_while() {
             (503, "ServiceUnavailable", "respond", None),
             (200, "", "garbage", None),
             (200, "", "reset", None),
+            (200, "", "hang", None),
         ] {
             let mut fault = json!({
                 "operation": "credential.put", "pathContains": world.identity, "status": status,

@@ -14,5 +14,6 @@ mod lifecycle;
 mod main_job;
 mod outage;
 mod schema;
+mod sign_in;
 mod steady_state;
 mod tenancy;

@@ -153,6 +153,28 @@ fn names_of_credentials_may_be_the_guides() {
 }
 
 #[test]
+fn writes_of_several_objects_to_one_identity_never_overlap() {
+    run(async {
+        let world = World::new("serial").await;
+        for (name, component) in [("a", "scheduler"), ("b", "triggerer"), ("c", "worker")] {
+            let spec = json!({ "airflow": { "components": [component] } });
+            world.apply(&world.object(name, spec)).await.unwrap();
+        }
+        for name in ["a", "b", "c"] {
+            world.until(name, "Ready", "True", "Done").await;
+        }
+        let requests = world.lab.emulator().requests(0).await.unwrap();
+        let writes: Vec<u16> = requests
+            .iter()
+            .filter(|request| request.operation.as_deref() == Some("credential.put"))
+            .filter(|request| request.path.contains(&world.identity))
+            .map(|request| request.status)
+            .collect();
+        assert_eq!(writes, [201, 201, 201]);
+    });
+}
+
+#[test]
 fn every_effect_is_an_event() {
     run(async {
         let world = World::new("events").await;

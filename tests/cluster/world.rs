@@ -40,6 +40,7 @@ pub fn awi() -> &'static Path {
 pub fn often() -> OperatorOptions {
     OperatorOptions {
         resync: "2s".into(),
+        extra_args: ["--azure-timeout", "3s"].map(str::to_owned).into(),
         ..OperatorOptions::default()
     }
 }
@@ -47,7 +48,9 @@ pub fn often() -> OperatorOptions {
 async fn shared() -> &'static (Lab, Operator) {
     SHARED
         .get_or_init(|| async {
-            let lab = Lab::start(LabOptions::default()).await.unwrap();
+            // Writes to one identity that overlap at all are refused.
+            let emulator_args = ["--write-window-ms", "30"].map(str::to_owned).into();
+            let lab = Lab::start(LabOptions { emulator_args }).await.unwrap();
             let operator = lab.start_operator(awi(), often()).await.unwrap();
             (lab, operator)
         })

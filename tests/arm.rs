@@ -1,0 +1,206 @@
+//! The Azure Resource Manager client, against answers that no well-behaved server gives.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use airflow_workload_identity::{
+    azure::{ArmClient, ArmErrorKind, Cloud, CloudName, Overrides},
+    model::{FederatedCredential, ResourceId},
+};
+use async_trait::async_trait;
+use azure_core::{
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    http::{
+        AsyncRawResponse, HttpClient, Request, StatusCode, Transport,
+        headers::{HeaderName, HeaderValue, Headers},
+    },
+    time::OffsetDateTime,
+};
+use serde_json::{Value, json};
+
+const ID: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/airflow";
+
+/// Gives the same answers in turn, the last one for ever, and remembers who was asked.
+#[derive(Debug, Default)]
+struct Server {
+    answers: Mutex<VecDeque<(u16, Option<&'static str>, Value)>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Server {
+    fn answering(
+        answers: impl IntoIterator<Item = (u16, Option<&'static str>, Value)>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            answers: Mutex::new(answers.into_iter().collect()),
+            asked: Mutex::default(),
+        })
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Server {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        self.asked.lock().unwrap().push(request.url().to_string());
+        let mut answers = self.answers.lock().unwrap();
+        let (status, retry_after, body) = if answers.len() > 1 {
+            answers.pop_front().unwrap()
+        } else {
+            answers[0].clone()
+        };
+        let mut headers = Headers::new();
+        if let Some(seconds) = retry_after {
+            headers.insert(
+                HeaderName::from_static("retry-after"),
+                HeaderValue::from_static(seconds),
+            );
+        }
+        Ok(AsyncRawResponse::from_bytes(
+            StatusCode::from(status),
+            headers,
+            body.to_string(),
+        ))
+    }
+}
+
+#[derive(Debug)]
+struct Token;
+
+#[async_trait]
+impl TokenCredential for Token {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let expires = OffsetDateTime::now_utc() + Duration::from_secs(3600);
+        Ok(AccessToken::new("a token".to_owned(), expires))
+    }
+}
+
+fn client(server: &Arc<Server>) -> ArmClient {
+    let cloud = Cloud::new(CloudName::Public, Overrides::default()).unwrap();
+    ArmClient::new(&cloud, &Transport::new(server.clone()), Arc::new(Token))
+}
+
+fn id() -> ResourceId {
+    ID.parse().unwrap()
+}
+
+fn page(name: &str, next: Option<&str>) -> Value {
+    let properties = json!({ "issuer": "i", "subject": "s", "audiences": ["a"] });
+    json!({ "value": [{ "name": name, "properties": properties }], "nextLink": next })
+}
+
+fn names(credentials: Vec<FederatedCredential>) -> Vec<String> {
+    credentials
+        .into_iter()
+        .map(|credential| credential.name)
+        .collect()
+}
+
+#[tokio::test]
+async fn all_pages_are_read_and_links_followed_as_they_stand() {
+    let link = "https://management.azure.com/anything?$skiptoken=a%2Fb";
+    let server = Server::answering([
+        (200, None, page("one", Some(link))),
+        (200, None, page("two", None)),
+    ]);
+    assert_eq!(
+        names(client(&server).credentials(&id()).await.unwrap()),
+        ["one", "two"]
+    );
+    assert_eq!(server.asked()[1], link);
+}
+
+#[tokio::test]
+async fn a_token_never_follows_a_link_to_another_host() {
+    for link in [
+        "https://evil.example/page",
+        "https://management.azure.com.evil.example/page",
+        "https://management.azure.com@evil.example/page",
+        "https://management.azure.com:8443/page",
+        "http://management.azure.com/page",
+        "//evil.example/page",
+        "not a url",
+    ] {
+        let server = Server::answering([(200, None, page("one", Some(link)))]);
+        let error = client(&server).credentials(&id()).await.unwrap_err();
+        assert_eq!(error.kind, ArmErrorKind::Unexpected, "{link}");
+        assert_eq!(server.asked().len(), 1, "{link} was followed");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_is_given_up() {
+    let again = format!("https://management.azure.com{ID}/federatedIdentityCredentials");
+    let server = Server::answering([(200, None, page("one", Some(&again)))]);
+    let error = client(&server).credentials(&id()).await.unwrap_err();
+    assert!(error.message.contains("does not end"), "{error}");
+    assert!(server.asked().len() <= 100);
+}
+
+#[tokio::test]
+async fn a_credential_without_a_subject_hides_no_other() {
+    let flexible = json!({ "value": [
+        { "name": "flexible", "properties": { "issuer": "i", "audiences": ["a"], "claimsMatchingExpression": {} } },
+        { "name": "plain", "properties": { "issuer": "i", "subject": "s", "audiences": ["a"] } },
+    ]});
+    let server = Server::answering([(200, None, flexible)]);
+    assert_eq!(
+        names(client(&server).credentials(&id()).await.unwrap()),
+        ["flexible", "plain"]
+    );
+}
+
+#[tokio::test]
+async fn an_error_says_what_azure_said_and_how_long_to_wait() {
+    let body = json!({ "error": { "code": "TooManyRequests", "message": "slow down" } });
+    let server = Server::answering([(429, Some("17"), body)]);
+    let error = client(&server).identity(&id()).await.unwrap_err();
+    assert_eq!(error.kind, ArmErrorKind::Throttled);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(17)));
+    assert_eq!(error.to_string(), "429 TooManyRequests: slow down");
+    assert_eq!(
+        server.asked().len(),
+        1,
+        "the client does not try again by itself"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
+    for (status, body) in [
+        (200, json!("text")),
+        (200, json!({ "properties": { "clientId": "no uuid" } })),
+        (200, json!({})),
+        (502, json!("<html>")),
+        (403, json!({ "error": null })),
+    ] {
+        let server = Server::answering([(status, None, body.clone())]);
+        assert!(
+            client(&server).identity(&id()).await.is_err(),
+            "{status} {body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_request_names_identity_and_version() {
+    let server = Server::answering([(404, None, json!({}))]);
+    let error = client(&server).identity(&id()).await.unwrap_err();
+    assert_eq!(error.kind, ArmErrorKind::NotFound);
+    assert_eq!(
+        server.asked(),
+        [format!(
+            "https://management.azure.com{ID}?api-version=2024-11-30"
+        )]
+    );
+}
