@@ -8,30 +8,32 @@ use serde::{Deserialize, Serialize};
 use super::Component;
 
 /// What the operator found and did.
+// No `skip_serializing_if`: a field without a value is sent as null, and the merge patch that
+// writes the status leaves nothing behind that is not said here.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AirflowWorkloadIdentityStatus {
     /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub observed_generation: Option<i64>,
 
     /// The identity's client ID, as Azure says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schemars(length(max = 36))]
     pub client_id: Option<String>,
 
     /// The identity's tenant ID, as Azure says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schemars(length(max = 36))]
     pub tenant_id: Option<String>,
 
     /// The issuer of the cluster's ServiceAccount tokens, byte for byte.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schemars(length(max = 600))]
     pub issuer: Option<String>,
 
     /// How many of the accounts are federated and annotated, for example `3/3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[schemars(length(max = 16))]
     pub accounts: Option<String>,
 
@@ -48,7 +50,7 @@ pub struct AirflowWorkloadIdentityStatus {
     pub credentials: Vec<CredentialRecord>,
 
     /// The Secret with the connections.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub connection_secret: Option<SecretStatus>,
 
     /// `Ready`, and one condition per step beneath it.

@@ -31,7 +31,7 @@ use crate::{
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
 
-/// Writes the whole status. Returns the object as it is then.
+/// Writes the whole status: whatever else somebody put there goes. Returns the object as it is then.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -40,14 +40,13 @@ pub async fn write_status(
     object: &AirflowWorkloadIdentity,
     status: &AirflowWorkloadIdentityStatus,
 ) -> Result<AirflowWorkloadIdentity, Problem> {
-    let patch = json!({
-        "apiVersion": AirflowWorkloadIdentity::api_version(&()),
-        "kind": AirflowWorkloadIdentity::kind(&()),
-        "metadata": { "uid": object.metadata.uid },
-        "status": status,
-    });
-    let params = PatchParams::apply(OPERATOR).force();
-    bounded(api(client, object).patch_status(&object.name_any(), &params, &Patch::Apply(&patch)))
+    let patch = json!({ "metadata": { "uid": object.metadata.uid }, "status": status });
+    let name = object.name_any();
+    let params = PatchParams {
+        field_manager: Some(OPERATOR.into()),
+        ..PatchParams::default()
+    };
+    bounded(api(client, object).patch_status(&name, &params, &Patch::Merge(&patch)))
         .await
         .map_err(|error| problem("cannot write the status", &error))
 }

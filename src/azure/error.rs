@@ -55,44 +55,19 @@ const fn row(status: u16, code: &'static str, message: &'static str, kind: ArmEr
 
 /// `""` matches any code or message; otherwise the code is compared without case and the
 /// message must contain the text, without case.
+#[rustfmt::skip]
 const TABLE: &[Row] = &[
-    row(
-        409,
-        "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity",
-        "",
-        ArmErrorKind::ConcurrentWrite,
-    ),
+    row(409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "", ArmErrorKind::ConcurrentWrite),
     row(409, "ScopeLocked", "", ArmErrorKind::Locked),
     row(409, "", "", ArmErrorKind::ConcurrentWrite),
-    row(
-        400,
-        "",
-        "issuer and subject combination already exists",
-        ArmErrorKind::DuplicateSubject,
-    ),
+    row(400, "", "issuer and subject combination already exists", ArmErrorKind::DuplicateSubject),
     // The code for more than 20 credentials is not documented; the operator counts first.
-    row(
-        400,
-        "",
-        "federated identity credentials",
-        ArmErrorKind::Invalid,
-    ),
     row(400, "", "limit", ArmErrorKind::LimitReached),
     row(400, "", "maximum", ArmErrorKind::LimitReached),
-    row(
-        400,
-        "InvalidAuthenticationTokenTenant",
-        "",
-        ArmErrorKind::Unauthenticated,
-    ),
+    row(400, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::Unauthenticated),
     row(400, "", "", ArmErrorKind::Invalid),
     row(401, "", "", ArmErrorKind::Unauthenticated),
-    row(
-        403,
-        "RequestDisallowedByPolicy",
-        "",
-        ArmErrorKind::PolicyDenied,
-    ),
+    row(403, "RequestDisallowedByPolicy", "", ArmErrorKind::PolicyDenied),
     row(403, "", "", ArmErrorKind::Forbidden),
     row(404, "", "", ArmErrorKind::NotFound),
     row(405, "", "", ArmErrorKind::UnsupportedRegion),
@@ -209,63 +184,19 @@ mod tests {
     use super::{ArmErrorKind::*, *};
 
     #[test]
+    #[rustfmt::skip]
     fn every_documented_answer_has_its_class() {
         let table = [
-            (
-                409,
-                "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity",
-                "Too many Federated Identity Credentials are written concurrently for the managed identity '/x'.",
-                ConcurrentWrite,
-            ),
+            (409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "Too many Federated Identity Credentials are written concurrently for the managed identity '/x'.", ConcurrentWrite),
             (409, "Conflict", "", ConcurrentWrite),
-            (
-                409,
-                "ScopeLocked",
-                "The scope cannot perform delete operation because following scope(s) are locked",
-                Locked,
-            ),
-            (
-                400,
-                "BadRequest",
-                "Issuer and subject combination already exists for this Managed Identity.",
-                DuplicateSubject,
-            ),
-            (
-                400,
-                "BadRequest",
-                "Federated identity credentials must have exactly one audience.",
-                Invalid,
-            ),
-            (
-                400,
-                "BadRequest",
-                "Federated Identity Credential from HTTP body has empty properties",
-                Invalid,
-            ),
-            (
-                400,
-                "BadRequest",
-                "Federated Identity Credential name 'x' is invalid.",
-                Invalid,
-            ),
-            (
-                400,
-                "BadRequest",
-                "Too many credentials: the maximum is 20.",
-                LimitReached,
-            ),
-            (
-                400,
-                "BadRequest",
-                "The limit of 20 was reached.",
-                LimitReached,
-            ),
-            (
-                400,
-                "MissingApiVersionParameter",
-                "The api-version query parameter (?api-version=) is required",
-                Invalid,
-            ),
+            (409, "ScopeLocked", "The scope cannot perform delete operation because following scope(s) are locked", Locked),
+            (400, "BadRequest", "Issuer and subject combination already exists for this Managed Identity.", DuplicateSubject),
+            (400, "BadRequest", "Federated identity credentials must have exactly one audience.", Invalid),
+            (400, "BadRequest", "Federated Identity Credential from HTTP body has empty properties", Invalid),
+            (400, "BadRequest", "Federated Identity Credential name 'x' is invalid.", Invalid),
+            (400, "BadRequest", "Too many credentials: the maximum is 20.", LimitReached),
+            (400, "BadRequest", "The limit of 20 was reached.", LimitReached),
+            (400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required", Invalid),
             (400, "InvalidAuthenticationTokenTenant", "", Unauthenticated),
             (401, "AuthenticationFailed", "", Unauthenticated),
             (401, "ExpiredAuthenticationToken", "", Unauthenticated),
@@ -273,20 +204,10 @@ mod tests {
             (403, "AuthorizationFailed", "", Forbidden),
             (403, "LinkedAuthorizationFailed", "", Forbidden),
             (403, "RequestDisallowedByPolicy", "", PolicyDenied),
-            (
-                404,
-                "ParentResourceNotFound",
-                "The parent user-assigned identity doesn't exist.",
-                NotFound,
-            ),
+            (404, "ParentResourceNotFound", "The parent user-assigned identity doesn't exist.", NotFound),
             (404, "ResourceNotFound", "", NotFound),
             (404, "NotFound", "", NotFound),
-            (
-                405,
-                "",
-                "Support for federated identity credentials not enabled.",
-                UnsupportedRegion,
-            ),
+            (405, "", "Support for federated identity credentials not enabled.", UnsupportedRegion),
             (408, "", "", Unavailable),
             (429, "TooManyRequests", "", Throttled),
             (500, "InternalServerError", "", Unavailable),

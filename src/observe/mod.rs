@@ -23,7 +23,7 @@ pub use secret::{SecretState, checksum};
 pub use stores::Stores;
 
 use crate::{
-    api::{AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord, OPERATOR, Reason},
+    api::{AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord, Reason},
     azure::{Identities, View},
     grant,
     model::{Issuer, ResourceId},
@@ -187,13 +187,8 @@ fn records(
     recorded.filter_map(|record| Some((record.identity.parse().ok()?, record)))
 }
 
-/// Whether a Secret is one that the operator created for the object with this uid.
+/// Whether a Secret was created for the object with this uid.
 fn created_for(metadata: &kube::api::ObjectMeta, uid: Option<&str>) -> bool {
-    let owners = metadata.owner_references.iter().flatten();
-    let managed_by = metadata
-        .labels
-        .iter()
-        .flatten()
-        .any(|(key, value)| key == crate::api::MANAGED_BY_LABEL && value == OPERATOR);
-    managed_by && uid.is_some_and(|uid| owners.into_iter().any(|owner| owner.uid == uid))
+    let mut owners = metadata.owner_references.iter().flatten();
+    uid.is_some_and(|uid| owners.any(|owner| owner.uid == uid && owner.controller == Some(true)))
 }

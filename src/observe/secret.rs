@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{created_for, secret_name};
 use crate::{
-    api::{AirflowWorkloadIdentity, CHECKSUM_ANNOTATION},
+    api::{AirflowWorkloadIdentity, CHECKSUM_ANNOTATION, MANAGED_BY_LABEL, OPERATOR},
     model::hex,
     problem::{Problem, bounded},
 };
@@ -24,8 +24,8 @@ pub enum SecretState {
         uid: String,
         /// SHA-256 of the data that it holds.
         checksum: String,
-        /// What the checksum annotation says.
-        annotated: Option<String>,
+        /// Whether its label and its checksum annotation are what they should be.
+        is_marked: bool,
         /// Guards an update against a change in between.
         resource_version: Option<String>,
     },
@@ -45,13 +45,13 @@ pub(super) async fn observe(
     Ok(match secret {
         None => SecretState::Absent,
         Some(secret) if created_for(&secret.metadata, object.metadata.uid.as_deref()) => {
+            let checksum = checksum(secret.data.as_ref().unwrap_or(&BTreeMap::new()));
+            let is = |value: Option<&String>, wanted: &str| value.is_some_and(|v| v == wanted);
             SecretState::Ours {
+                is_marked: is(secret.labels().get(MANAGED_BY_LABEL), OPERATOR)
+                    && is(secret.annotations().get(CHECKSUM_ANNOTATION), &checksum),
+                checksum,
                 uid: secret.metadata.uid.unwrap_or_default(),
-                checksum: checksum(&secret.data.unwrap_or_default()),
-                annotated: secret
-                    .metadata
-                    .annotations
-                    .and_then(|annotations| annotations.get(CHECKSUM_ANNOTATION).cloned()),
                 resource_version: secret.metadata.resource_version,
             }
         }

@@ -37,11 +37,11 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
         Ok(SecretState::Absent) => write(None),
         Ok(SecretState::Ours {
             checksum: found,
-            annotated,
+            is_marked,
             resource_version,
             ..
         }) => {
-            if *found == checksum && annotated.as_ref() == Some(&checksum) {
+            if *found == checksum && *is_marked {
                 Progress::Holds
             } else {
                 write(resource_version.clone())

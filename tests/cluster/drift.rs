@@ -72,6 +72,16 @@ fn a_deleted_or_changed_secret_is_written_again() {
         world
             .becomes(connections.clone(), async || world.connections(name).await)
             .await;
+        let label = "app.kubernetes.io/managed-by";
+        world
+            .kubectl(&format!("label secret {name} {label}-"))
+            .await
+            .unwrap();
+        world
+            .eventually("the label is back", async || {
+                world.secret(name).await?.metadata.labels?.remove(label)
+            })
+            .await;
         world.until("prod", "Ready", "True", "Done").await;
     });
 }

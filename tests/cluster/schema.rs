@@ -4,6 +4,20 @@ use serde_json::{Value, json};
 
 use crate::world::{World, run};
 
+/// The API server refuses the manifest, and its message holds all these words.
+async fn refused(world: &World<'_>, manifest: &Value, words: &[&str]) {
+    let Err(refusal) = world.apply(manifest).await else {
+        panic!("{manifest} was accepted")
+    };
+    let refusal = refusal.to_string();
+    for word in words {
+        assert!(
+            refusal.contains(word),
+            "{manifest}: {word:?} is not in: {refusal}"
+        );
+    }
+}
+
 #[test]
 fn wrong_objects_are_refused() {
     run(async {
@@ -96,16 +110,7 @@ fn wrong_objects_are_refused() {
             (json!({ "idntity": {} }), &["spec.idntity", "unknown field"]),
         ];
         for (spec, words) in table {
-            let refusal = match world.apply(&world.object("wrong", spec.clone())).await {
-                Ok(_) => panic!("{spec} was accepted"),
-                Err(refusal) => refusal.to_string(),
-            };
-            for word in words {
-                assert!(
-                    refusal.contains(word),
-                    "{spec}: {word:?} is not in: {refusal}"
-                );
-            }
+            refused(&world, &world.object("wrong", spec), words).await;
         }
     });
 }
@@ -149,16 +154,7 @@ fn wrong_grants_are_refused() {
             ),
         ];
         for (spec, words) in table {
-            let refusal = match world.apply(&grant(spec.clone())).await {
-                Ok(_) => panic!("{spec} was accepted"),
-                Err(refusal) => refusal.to_string(),
-            };
-            for word in words {
-                assert!(
-                    refusal.contains(word),
-                    "{spec}: {word:?} is not in: {refusal}"
-                );
-            }
+            refused(&world, &grant(spec), words).await;
         }
     });
 }

@@ -105,3 +105,30 @@ fn a_forged_status_reaches_no_other_namespace() {
         assert_eq!(victim.federated().await.len(), 3);
     });
 }
+
+#[test]
+fn what_somebody_else_writes_into_the_status_does_not_stay() {
+    run(async {
+        let world = World::new("status").await;
+        world.ready(json!({})).await;
+        let forged = json!({ "status": {
+            "accounts": "9/9",
+            "serviceAccounts": [{ "name": "default", "subject": "x", "federated": true, "annotated": true }],
+            "conditions": [{ "type": "Extra", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z" }],
+        }});
+        world
+            .kubectl(&format!(
+                "patch awi prod --subresource=status --type=merge -p {forged}"
+            ))
+            .await
+            .unwrap();
+        world
+            .becomes(Some("3/3".to_owned()), async || {
+                world.get("prod").await.unwrap().status.unwrap().accounts
+            })
+            .await;
+        let status = world.get("prod").await.unwrap().status.unwrap();
+        assert_eq!(status.service_accounts.len(), 3);
+        assert!(status.conditions.iter().all(|c| c.type_ != "Extra"));
+    });
+}

@@ -63,8 +63,8 @@ fn a_changed_secret_is_put_back() {
             }
         },
         |state| {
-            if let SecretState::Ours { annotated, .. } = state {
-                *annotated = None;
+            if let SecretState::Ours { is_marked, .. } = state {
+                *is_marked = false;
             }
         },
     ];

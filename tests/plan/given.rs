@@ -225,7 +225,7 @@ fn take(world: &mut Snapshot, action: &Action) {
             world.secret = Ok(SecretState::Ours {
                 uid: "uid-of-secret".into(),
                 checksum: checksum.clone(),
-                annotated: Some(checksum.clone()),
+                is_marked: true,
                 resource_version: Some("1".into()),
             });
         }
