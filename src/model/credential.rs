@@ -82,20 +82,15 @@ impl Subject {
         }
     }
 
-    /// Whether `subject` is that of some ServiceAccount of `namespace`.
+    /// The name of the ServiceAccount of `namespace` whose subject `subject` is; nothing if it
+    /// is anybody else's.
     #[must_use]
-    pub fn lies_in(subject: &str, namespace: &str) -> bool {
+    pub fn account_in<'a>(subject: &'a str, namespace: &str) -> Option<&'a str> {
         subject
             .strip_prefix("system:serviceaccount:")
             .and_then(|rest| rest.strip_prefix(namespace))
             .and_then(|rest| rest.strip_prefix(':'))
-            .is_some_and(|account| !account.is_empty() && !account.contains(':'))
-    }
-
-    /// The ServiceAccount's name.
-    #[must_use]
-    pub fn account(&self) -> &str {
-        &self.account
+            .filter(|account| !account.is_empty() && !account.contains(':'))
     }
 }
 
@@ -266,16 +261,20 @@ mod tests {
     fn a_subject_lies_in_its_namespace_only() {
         let subject = Subject::new("airflow", "worker").to_string();
         assert_eq!(subject, "system:serviceaccount:airflow:worker");
-        assert!(Subject::lies_in(&subject, "airflow"));
+        assert_eq!(Subject::account_in(&subject, "airflow"), Some("worker"));
         for namespace in ["air", "airflow2", "airflo", "", "airflow:worker"] {
-            assert!(!Subject::lies_in(&subject, namespace), "{namespace}");
+            assert_eq!(
+                Subject::account_in(&subject, namespace),
+                None,
+                "{namespace}"
+            );
         }
         for odd in [
             "system:serviceaccount:airflow:",
             "system:serviceaccount:airflow:a:b",
             "repo:airflow:worker",
         ] {
-            assert!(!Subject::lies_in(odd, "airflow"), "{odd}");
+            assert_eq!(Subject::account_in(odd, "airflow"), None, "{odd}");
         }
     }
 

@@ -53,8 +53,8 @@ pub struct Snapshot {
     pub namespace: String,
     /// The identity that the spec names.
     pub identity: Result<ResourceId, Problem>,
-    /// The grants that cover the identity and the namespace.
-    pub grants: Vec<AzureIdentityGrantSpec>,
+    /// Per identity, the grants that cover it and the namespace.
+    pub grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>>,
     /// The issuer of the cluster's tokens.
     pub issuer: Result<Issuer, Problem>,
     /// The audience of federated credentials.
@@ -100,6 +100,26 @@ impl Snapshot {
         records(&self.object)
     }
 
+    /// Whether the namespace may use the identity that the spec names, at least for some accounts.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        let identity = self.identity.as_ref().ok();
+        identity
+            .and_then(|id| self.grants.get(id))
+            .is_some_and(|grants| !grants.is_empty())
+    }
+
+    /// Whether a grant lets the account use the identity.
+    #[must_use]
+    pub fn covers(&self, identity: &ResourceId, account: &str) -> bool {
+        let grants = self
+            .grants
+            .get(identity)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        grant::covers_account(grants, account)
+    }
+
     /// Whether everything read from Azure is at most this old.
     #[must_use]
     pub fn is_at_most(&self, age: Duration) -> bool {
@@ -116,22 +136,31 @@ pub async fn observe(
 ) -> Snapshot {
     let namespace = object.namespace().unwrap_or_default();
     let identity = named_identity(object);
-    let grants = match &identity {
-        Ok(identity) => {
-            let namespace = sources.stores.namespace(&namespace);
-            let mut grants = sources.stores.grants();
-            grants.retain(|spec| grant::covers(spec, identity, &namespace));
-            grants
-        }
-        Err(_) => Vec::new(),
-    };
-
-    // Nobody learns anything about an identity that is not granted to them.
-    let granted = identity.as_ref().ok().filter(|_| !grants.is_empty());
+    let named = identity.as_ref().ok().cloned();
     let recorded = records(object).map(|(identity, _)| identity);
-    let concerned: BTreeSet<ResourceId> = granted.cloned().into_iter().chain(recorded).collect();
+    let concerned: BTreeSet<ResourceId> = named.clone().into_iter().chain(recorded).collect();
+
+    let labelled = sources.stores.namespace(&namespace);
+    let all_grants = sources.stores.grants();
+    let covering = |id: &ResourceId| {
+        let covering = all_grants
+            .iter()
+            .filter(|spec| grant::covers(spec, id, &labelled));
+        covering.cloned().collect::<Vec<_>>()
+    };
+    let grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>> = concerned
+        .iter()
+        .map(|id| (id.clone(), covering(id)))
+        .collect();
+
     let mut azure = BTreeMap::new();
     for id in concerned {
+        // Nobody learns anything about an identity that was not granted to them; what is on
+        // record was, and has to be looked at to be taken away.
+        let is_new = !records(object).any(|(recorded, _)| recorded == id);
+        if is_new && grants[&id].is_empty() {
+            continue;
+        }
         let view = sources.identities.view(&id, max_age).await;
         azure.insert(id, view);
     }

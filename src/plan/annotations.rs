@@ -8,6 +8,7 @@
 use super::{Action, Ids, Plan, Progress, waiting};
 use crate::{
     api::{CLIENT_ID_ANNOTATION, OPERATOR, Reason, TENANT_ID_ANNOTATION, account_field_manager},
+    model::Subject,
     observe::{AccountState, Annotation, Existing, Snapshot},
     problem::Problem,
 };
@@ -43,31 +44,37 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
 /// Takes the annotations back from accounts that left the object or are no longer granted.
 pub(super) fn release(snapshot: &Snapshot, plan: &mut Plan) {
     let manager = account_field_manager(&snapshot.name());
-    let carrying = snapshot
-        .accounts
-        .iter()
-        .filter(|account| {
-            !plan
-                .accounts
-                .iter()
-                .any(|planned| planned.name == account.name)
+    let dropped = snapshot.accounts.iter().filter_map(|account| {
+        let is_planned_for = plan
+            .accounts
+            .iter()
+            .any(|planned| planned.name == account.name);
+        let state = account
+            .state
+            .as_ref()
+            .filter(|state| state.is_managed_by(&manager))?;
+        let keeps_it = is_planned_for || is_held_by_former_identity(snapshot, &account.name);
+        (!keeps_it).then(|| Existing {
+            name: account.name.clone(),
+            uid: state.uid.clone(),
         })
-        .filter_map(|account| {
-            let state = account
-                .state
-                .as_ref()
-                .filter(|state| state.is_managed_by(&manager))?;
-            Some(Existing {
-                name: account.name.clone(),
-                uid: state.uid.clone(),
-            })
-        });
-    let accounts: Vec<Existing> = carrying
+    });
+    let accounts: Vec<Existing> = dropped
         .chain(snapshot.left_behind.iter().cloned())
         .collect();
     for account in accounts {
         plan.push(Action::Release { account }, Vec::new());
     }
+}
+
+/// Whether the account still has a granted credential on an identity that the spec named
+/// before: it goes by that one until the new identity can take over.
+fn is_held_by_former_identity(snapshot: &Snapshot, account: &str) -> bool {
+    let subject = Subject::new(&snapshot.namespace, account).to_string();
+    !snapshot.is_deleting()
+        && snapshot.records().any(|(identity, record)| {
+            record.subject == subject && snapshot.covers(&identity, account)
+        })
 }
 
 fn annotate(

@@ -1,22 +1,23 @@
 //! Pure and total: from what is, to what has to be done. Problems become blocked steps with a
 //! reason, never errors.
 
+mod action;
 mod annotations;
 mod connection;
 mod credentials;
+mod prerequisites;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::ByteString;
 use uuid::Uuid;
+
+pub use action::{Action, Step};
 
 use crate::{
     api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason},
-    azure::CredentialProperties,
-    grant,
-    model::{CredentialName, Issuer, ResourceId, Subject},
-    observe::{Account, Existing, Snapshot},
+    model::{Issuer, Subject},
+    observe::{Account, Snapshot},
     problem::Problem,
 };
 
@@ -66,135 +67,6 @@ pub struct Ids {
     pub client: Uuid,
     /// Tenant ID.
     pub tenant: Uuid,
-}
-
-/// One effect.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// The effect.
-    pub action: Action,
-    /// Steps, by position, without which it must not be taken.
-    pub after: Vec<usize>,
-}
-
-/// An effect.
-#[derive(Clone, PartialEq)]
-pub enum Action {
-    /// Create or replace a federated identity credential.
-    PutCredential {
-        /// The identity that carries it.
-        identity: ResourceId,
-        /// Its name.
-        name: CredentialName,
-        /// What it trusts.
-        properties: CredentialProperties,
-    },
-    /// Delete a federated identity credential.
-    DeleteCredential {
-        /// Its record; it is struck from the status afterwards.
-        record: CredentialRecord,
-        /// The identity that carries it.
-        identity: ResourceId,
-    },
-    /// Annotate a ServiceAccount.
-    Annotate {
-        /// The account.
-        account: Existing,
-        /// The values.
-        ids: Ids,
-        /// Someone changed by hand what was ours: take it back.
-        repair: bool,
-    },
-    /// Take the annotations of a ServiceAccount back.
-    Release {
-        /// The account.
-        account: Existing,
-    },
-    /// Create or replace the connection Secret.
-    WriteSecret {
-        /// Its name.
-        name: String,
-        /// Its data.
-        data: BTreeMap<String, ByteString>,
-        /// SHA-256 of the data.
-        checksum: String,
-        /// The version to replace; none: create it.
-        replaces: Option<String>,
-    },
-    /// Delete a Secret that the operator created for this object.
-    DeleteSecret(Existing),
-}
-
-impl Action {
-    /// Whether Azure is written to.
-    #[must_use]
-    pub fn is_azure(&self) -> bool {
-        matches!(
-            self,
-            Self::PutCredential { .. } | Self::DeleteCredential { .. }
-        )
-    }
-}
-
-/// Without the Secret's values.
-impl std::fmt::Debug for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// What the action does, for logs and events. No Secret value.
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::PutCredential {
-                identity,
-                name,
-                properties,
-            } => write!(
-                f,
-                "write federated credential {name} for {subject} to identity {identity}",
-                subject = properties.subject,
-                identity = identity.name(),
-            ),
-            Self::DeleteCredential { record, identity } => write!(
-                f,
-                "delete federated credential {name} for {subject} from identity {identity}",
-                name = record.name,
-                subject = record.subject,
-                identity = identity.name(),
-            ),
-            Self::Annotate {
-                account,
-                ids,
-                repair,
-                ..
-            } => write!(
-                f,
-                "{verb} ServiceAccount {name} with client ID {client}",
-                name = account.name,
-                verb = if *repair {
-                    "annotate again"
-                } else {
-                    "annotate"
-                },
-                client = ids.client,
-            ),
-            Self::Release { account } => {
-                write!(
-                    f,
-                    "take the annotations of ServiceAccount {} back",
-                    account.name
-                )
-            }
-            Self::WriteSecret { name, data, .. } => write!(
-                f,
-                "write Secret {name} with {keys}",
-                keys = data.keys().cloned().collect::<Vec<_>>().join(", "),
-            ),
-            Self::DeleteSecret(secret) => write!(f, "delete Secret {}", secret.name),
-        }
-    }
 }
 
 /// How far a part is.
@@ -281,13 +153,17 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         ..Plan::default()
     };
 
-    let (granted, refused): (Vec<&Account>, Vec<&Account>) = snapshot
-        .accounts
-        .iter()
-        .partition(|account| grant::covers_account(&snapshot.grants, &account.name));
-    check_grant(snapshot, &refused, &mut plan);
-    resolve(snapshot, &mut plan);
-    check_components(snapshot, &mut plan);
+    let (granted, refused): (Vec<&Account>, Vec<&Account>) =
+        snapshot
+            .accounts
+            .iter()
+            .partition(|account| match &snapshot.identity {
+                Ok(identity) => snapshot.covers(identity, &account.name),
+                Err(_) => false,
+            });
+    prerequisites::check_grant(snapshot, &refused, &mut plan);
+    prerequisites::resolve(snapshot, &mut plan);
+    prerequisites::check_components(snapshot, &mut plan);
 
     credentials::put(snapshot, &granted, &mut plan);
     annotations::plan(snapshot, &mut plan);
@@ -300,116 +176,6 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
     );
     plan.accounts.sort_by(|a, b| a.name.cmp(&b.name));
     plan
-}
-
-fn check_grant(snapshot: &Snapshot, refused: &[&Account], plan: &mut Plan) {
-    let Ok(identity) = &snapshot.identity else {
-        return;
-    };
-    let namespace = &snapshot.namespace;
-    let what = if snapshot.grants.is_empty() {
-        format!("namespace {namespace}")
-    } else if refused.is_empty() {
-        return;
-    } else {
-        let names: Vec<_> = refused
-            .iter()
-            .map(|account| account.name.as_str())
-            .collect();
-        format!(
-            "ServiceAccounts {names} of namespace {namespace}",
-            names = names.join(", ")
-        )
-    };
-    let message = format!(
-        "No AzureIdentityGrant lets {what} use identity {identity}. A cluster administrator can apply:\n{yaml}",
-        yaml = grant::missing(identity, namespace),
-    );
-    plan.blocked.insert(
-        ConditionType::Granted,
-        Problem::on_change(Reason::NotGranted, message),
-    );
-}
-
-/// Client and tenant ID, and the issuer.
-fn resolve(snapshot: &Snapshot, plan: &mut Plan) {
-    match resolved(snapshot) {
-        Ok(ids) => plan.ids = ids,
-        Err(problem) => {
-            plan.blocked
-                .insert(ConditionType::IdentityResolved, problem);
-        }
-    }
-    if let (Err(problem), Some(_)) = (&snapshot.issuer, plan.ids) {
-        plan.blocked
-            .insert(ConditionType::IdentityResolved, problem.clone());
-    }
-}
-
-fn resolved(snapshot: &Snapshot) -> Result<Option<Ids>, Problem> {
-    let identity = snapshot.identity.as_ref().map_err(Clone::clone)?;
-    if snapshot.grants.is_empty() {
-        return Ok(None);
-    }
-    let Some(view) = snapshot.azure.get(identity) else {
-        return Ok(None);
-    };
-    let found = view.identity.as_ref().map_err(|error| {
-        Problem::azure(&format!("cannot read identity {identity}"), identity, error)
-    })?;
-    let spec = &snapshot.object.spec.identity;
-    for (field, pinned, actual) in [
-        ("clientId", spec.client_id, found.client_id),
-        ("tenantId", spec.tenant_id, found.tenant_id),
-    ] {
-        if let Some(pinned) = pinned.filter(|pinned| *pinned != actual) {
-            return Err(Problem::on_change(
-                Reason::IdentityMismatch,
-                format!(
-                    "spec.identity.{field} is {pinned}, but Azure says {actual} for {identity}. Correct {field}, or leave it out."
-                ),
-            ));
-        }
-    }
-    Ok(Some(Ids {
-        client: found.client_id,
-        tenant: found.tenant_id,
-    }))
-}
-
-fn check_components(snapshot: &Snapshot, plan: &mut Plan) {
-    let airflow = &snapshot.object.spec.airflow;
-    let release = airflow.helm_release.as_deref().unwrap_or_default();
-    let namespace = &snapshot.namespace;
-    if snapshot.accounts.is_empty() {
-        let message = format!(
-            "No ServiceAccount or workload of namespace {namespace} has the labels tier=airflow, release={release} and one of the components. \
-             Install Airflow, correct spec.airflow.helmRelease (helm list -n {namespace}), or name the accounts in spec.airflow.serviceAccounts."
-        );
-        let problem = Problem::on_change(Reason::NoServiceAccounts, message);
-        plan.blocked
-            .insert(ConditionType::ServiceAccountsAnnotated, problem);
-    } else if airflow.helm_release.is_some() {
-        let missing: Vec<_> = airflow
-            .components
-            .iter()
-            .filter(|component| {
-                !snapshot
-                    .accounts
-                    .iter()
-                    .any(|a| a.components.contains(component))
-            })
-            .map(|component| component.as_str())
-            .collect();
-        if !missing.is_empty() {
-            let note = format!(
-                "Release {release} has no ServiceAccount for: {}.",
-                missing.join(", ")
-            );
-            plan.notes
-                .insert(ConditionType::ServiceAccountsAnnotated, note);
-        }
-    }
 }
 
 /// An account that no grant covers gets nothing, and loses what it had.

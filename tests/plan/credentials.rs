@@ -177,10 +177,7 @@ fn a_new_name_replaces_the_old_one_first_because_azure_refuses_two() {
 #[test]
 fn a_new_identity_gets_everything_before_the_old_one_loses_it() {
     let mut world = converged();
-    let mut view = world.azure[&id("airflow")].clone();
-    view.credentials = Ok(Vec::new());
-    world.azure.insert(id("airflow-dev"), view);
-    world.identity = Ok(id("airflow-dev"));
+    move_to(&mut world, "airflow-dev");
     let plan = plan(&world);
     let steps = planned(&world);
     let delete = steps.iter().position(|s| *s == worker("delete")).unwrap();
@@ -198,11 +195,10 @@ fn a_new_identity_gets_everything_before_the_old_one_loses_it() {
 #[test]
 fn an_old_identity_keeps_its_credentials_while_the_new_one_cannot_take_them() {
     let mut world = converged();
-    let mut view = world.azure[&id("airflow")].clone();
+    move_to(&mut world, "airflow-dev");
+    let view = world.azure.get_mut(&id("airflow-dev")).unwrap();
     view.identity = Err(arm_error(ArmErrorKind::NotFound));
     view.credentials = Err(arm_error(ArmErrorKind::NotFound));
-    world.azure.insert(id("airflow-dev"), view);
-    world.identity = Ok(id("airflow-dev"));
     assert_eq!(planned(&world), Vec::<String>::new());
 }
 
@@ -320,10 +316,8 @@ fn an_identity_that_is_gone_has_no_credentials_left_to_speak_of() {
 #[test]
 fn what_an_account_had_on_its_old_identity_says_nothing_of_the_new_one() {
     let mut world = converged();
-    let mut view = world.azure[&id("airflow")].clone();
-    view.credentials = Err(arm_error(ArmErrorKind::Unavailable));
-    world.azure.insert(id("airflow-dev"), view);
-    world.identity = Ok(id("airflow-dev"));
+    move_to(&mut world, "airflow-dev");
+    unreachable(&mut world, "airflow-dev");
     let accounts = plan(&world).accounts;
     assert!(
         accounts

@@ -6,7 +6,10 @@ use std::{
 };
 
 use airflow_workload_identity::{
-    api::{AirflowWorkloadIdentity, Component, CredentialRecord, FINALIZER, account_field_manager},
+    api::{
+        AirflowWorkloadIdentity, AzureIdentityGrantSpec, Component, CredentialRecord, FINALIZER,
+        account_field_manager,
+    },
     apply::{Outcome, StepResult},
     azure::{ArmError, ArmErrorKind, ManagedIdentity, View},
     model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
@@ -86,13 +89,7 @@ pub fn fresh() -> Snapshot {
         object: object(json!({})),
         namespace: "airflow".into(),
         identity: Ok(id("airflow")),
-        grants: vec![
-            serde_json::from_value(json!({
-                "identities": [{ "resourceId": id("airflow").to_string() }],
-                "namespaces": { "names": ["airflow"] },
-            }))
-            .unwrap(),
-        ],
+        grants: BTreeMap::from([(id("airflow"), vec![grant_of("airflow")])]),
         issuer: Ok(issuer()),
         audience: AUDIENCE.into(),
         azure: BTreeMap::from([(id("airflow"), view)]),
@@ -132,6 +129,26 @@ pub fn object(spec: Value) -> AirflowWorkloadIdentity {
         object["spec"][key] = value;
     }
     serde_json::from_value(object).unwrap()
+}
+
+/// A grant of the identity to the namespace.
+pub fn grant_of(identity: &str) -> AzureIdentityGrantSpec {
+    serde_json::from_value(json!({
+        "identities": [{ "resourceId": id(identity).to_string() }],
+        "namespaces": { "names": ["airflow"] },
+    }))
+    .unwrap()
+}
+
+/// The object names another identity, which Azure knows and which has no credentials yet.
+pub fn move_to(world: &mut Snapshot, identity: &str) {
+    let view = View {
+        credentials: Ok(Vec::new()),
+        ..world.azure[&id("airflow")].clone()
+    };
+    world.azure.insert(id(identity), view);
+    world.grants.insert(id(identity), vec![grant_of(identity)]);
+    world.identity = Ok(id(identity));
 }
 
 /// Changes the credentials that Azure lists for an identity.

@@ -59,7 +59,8 @@ fn a_grant_that_is_taken_away_takes_credentials_and_annotations_with_it_even_if_
 #[test]
 fn a_grant_for_some_accounts_leaves_the_others_out() {
     let mut world = fresh();
-    world.grants[0].service_accounts = vec!["airflow-worker".into()];
+    world.grants.get_mut(&id("airflow")).unwrap()[0].service_accounts =
+        vec!["airflow-worker".into()];
     let plan = plan(&world);
     assert_eq!(
         problem_of(&plan, "airflow-scheduler").unwrap().reason,
@@ -76,4 +77,18 @@ fn a_grant_for_some_accounts_leaves_the_others_out() {
         !steps.iter().any(|s| s.contains("airflow-scheduler")),
         "{steps:?}"
     );
+}
+
+#[test]
+fn an_identity_that_is_not_granted_takes_nothing_from_the_one_that_is() {
+    let mut world = converged();
+    world.identity = Ok(id("airflow-dev"));
+    world.grants.insert(id("airflow-dev"), Vec::new());
+    assert_eq!(planned(&world), Vec::<String>::new());
+    assert_eq!(
+        plan(&world).blocked[&ConditionType::Granted].reason,
+        Reason::NotGranted
+    );
+    world.grants.clear();
+    assert_eq!(planned(&world).len(), 4, "{:?}", planned(&world));
 }

@@ -97,7 +97,7 @@ fn live(world: &Snapshot) -> Vec<FederatedCredential> {
 
 fn is_foreign(credential: &FederatedCredential) -> bool {
     credential.issuer != issuer().as_str()
-        || !Subject::lies_in(&credential.subject, "airflow")
+        || Subject::account_in(&credential.subject, "airflow").is_none()
         || credential.name == "aks-identity-binding"
 }
 

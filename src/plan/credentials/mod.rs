@@ -4,11 +4,16 @@
 //! and whatever the record says, only one is touched whose subject lies in the object's own
 //! namespace and whose issuer is this cluster's. Everything else is somebody else's.
 
-use std::collections::BTreeSet;
+mod delete;
+mod names;
+mod ownership;
 
+pub(super) use delete::delete;
+
+use self::{names::names, ownership::is_touchable};
 use super::{AccountPlan, Action, Plan, Progress, waiting};
 use crate::{
-    api::{ConditionType, CredentialRecord, DeletionPolicy, Reason},
+    api::{CredentialRecord, Reason},
     azure::{ArmErrorKind, CredentialProperties},
     model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
     observe::{Account, Snapshot},
@@ -38,149 +43,6 @@ pub(super) fn put(snapshot: &Snapshot, granted: &[&Account], plan: &mut Plan) {
             annotation: waiting("The federated credential comes first."),
         });
     }
-}
-
-/// Plans the end of recorded credentials that nobody wants any longer. A credential that is
-/// replaced by one on another identity goes last, when everything points to the new one.
-pub(super) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
-    let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
-    let wanted: BTreeSet<(ResourceId, String)> = match &snapshot.identity {
-        Ok(identity) => plan
-            .accounts
-            .iter()
-            .filter_map(|account| Some((identity.clone(), account.credential_name.clone()?)))
-            .collect(),
-        Err(_) => return, // what is wanted is not known
-    };
-    let successors: Vec<usize> = (0..plan.steps.len()).collect();
-    for (identity, record) in snapshot.records() {
-        if is_wanted(&wanted, &identity, record) || plan.is_being_replaced(record) {
-            continue;
-        }
-        let successor = plan
-            .accounts
-            .iter()
-            .find(|a| a.subject.to_string() == record.subject);
-        if successor
-            .is_some_and(|a| matches!(a.credential, Progress::Blocked(_) | Progress::Unverified(_)))
-        {
-            continue;
-        }
-        let revoked =
-            snapshot.grants.is_empty() || successor.is_none() && is_refused(snapshot, record);
-        let after = if successor.is_some() {
-            successors.clone()
-        } else {
-            Vec::new()
-        };
-        plan.drop_credential(snapshot, &identity, record, retain && !revoked, after);
-    }
-}
-
-impl Plan {
-    /// Deletes a recorded credential if it is there and ours; else forgets it.
-    pub(super) fn drop_credential(
-        &mut self,
-        snapshot: &Snapshot,
-        identity: &ResourceId,
-        record: &CredentialRecord,
-        retain: bool,
-        after: Vec<usize>,
-    ) {
-        self.records.insert(record.clone());
-        let Some(issuer) = snapshot.issuer.as_ref().ok() else {
-            return;
-        };
-        if record.issuer != issuer.as_str() {
-            return; // of an issuer that the cluster once had: kept on record
-        }
-        let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
-        let live = match listed {
-            Some(Ok(credentials)) => credentials.iter().find(|c| c.is_named(&record.name)),
-            Some(Err(error)) if error.kind == ArmErrorKind::NotFound => None,
-            Some(Err(error)) => {
-                let what = format!("cannot list the credentials of identity {identity}");
-                let problem = Problem::azure(&what, identity, error);
-                self.blocked
-                    .entry(ConditionType::CredentialsFederated)
-                    .or_insert(problem);
-                return;
-            }
-            None => None,
-        };
-        let claimed = snapshot
-            .claimed_by_others
-            .iter()
-            .any(|(other, name)| other == identity && name.eq_ignore_ascii_case(&record.name));
-        match live {
-            Some(live) if !retain && !claimed && is_touchable(snapshot, issuer, live) => {
-                let action = Action::DeleteCredential {
-                    record: record.clone(),
-                    identity: identity.clone(),
-                };
-                self.push(action, after);
-            }
-            _ => {
-                self.forgotten.insert(record.clone());
-            }
-        }
-    }
-
-    fn is_being_replaced(&self, record: &CredentialRecord) -> bool {
-        self.steps.iter().any(|step| {
-            matches!(&step.action, Action::DeleteCredential { record: deleted, .. } if deleted == record)
-        })
-    }
-}
-
-fn is_wanted(
-    wanted: &BTreeSet<(ResourceId, String)>,
-    identity: &ResourceId,
-    record: &CredentialRecord,
-) -> bool {
-    wanted
-        .iter()
-        .any(|(id, name)| id == identity && name.eq_ignore_ascii_case(&record.name))
-}
-
-/// Whether the account of the record is still asked for, but no longer granted.
-fn is_refused(snapshot: &Snapshot, record: &CredentialRecord) -> bool {
-    snapshot.accounts.iter().any(|account| {
-        Subject::new(&snapshot.namespace, &account.name).to_string() == record.subject
-    })
-}
-
-/// The names of the accounts' credentials, in the accounts' order.
-fn names(snapshot: &Snapshot, accounts: &[&Account]) -> Vec<Option<CredentialName>> {
-    let Ok(issuer) = &snapshot.issuer else {
-        return vec![None; accounts.len()];
-    };
-    let mut taken = BTreeSet::new();
-    let name = |account: &&Account| {
-        let derived =
-            CredentialName::derived(issuer, &Subject::new(&snapshot.namespace, &account.name));
-        let Some(prefix) = &snapshot.object.spec.federation.credential_name else {
-            return Some(derived);
-        };
-        let alone = |component| {
-            accounts
-                .iter()
-                .filter(|a| a.components.contains(component))
-                .count()
-                == 1
-        };
-        let suffix = match account.components.iter().collect::<Vec<_>>().as_slice() {
-            [component] if alone(component) => component.as_str(),
-            _ => &account.name,
-        };
-        let chosen = CredentialName::chosen(prefix, suffix);
-        Some(if taken.insert(chosen.clone()) {
-            chosen
-        } else {
-            derived
-        })
-    };
-    accounts.iter().map(name).collect()
 }
 
 /// The name of the credential that lets `subject` in, and how far it is.
@@ -406,16 +268,6 @@ impl Candidate<'_> {
             subject: self.subject.to_string(),
         }
     }
-}
-
-/// AKS writes this one for its identity bindings.
-const AKS_IDENTITY_BINDING: &str = "aks-identity-binding";
-
-/// The last guard, since whoever may write a status may forge a record.
-fn is_touchable(snapshot: &Snapshot, issuer: &Issuer, live: &FederatedCredential) -> bool {
-    live.issuer == issuer.as_str()
-        && Subject::lies_in(&live.subject, &snapshot.namespace)
-        && !live.is_named(AKS_IDENTITY_BINDING)
 }
 
 fn conflict(message: String) -> Problem {

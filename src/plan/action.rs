@@ -1,0 +1,142 @@
+//! Steps: one effect each, in words that logs and events use.
+
+use std::{collections::BTreeMap, fmt};
+
+use k8s_openapi::ByteString;
+
+use super::Ids;
+use crate::{
+    api::CredentialRecord,
+    azure::CredentialProperties,
+    model::{CredentialName, ResourceId},
+    observe::Existing,
+};
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The effect.
+    pub action: Action,
+    /// Steps, by position, without which it must not be taken.
+    pub after: Vec<usize>,
+}
+
+/// An effect.
+#[derive(Clone, PartialEq)]
+pub enum Action {
+    /// Create or replace a federated identity credential.
+    PutCredential {
+        /// The identity that carries it.
+        identity: ResourceId,
+        /// Its name.
+        name: CredentialName,
+        /// What it trusts.
+        properties: CredentialProperties,
+    },
+    /// Delete a federated identity credential.
+    DeleteCredential {
+        /// Its record; it is struck from the status afterwards.
+        record: CredentialRecord,
+        /// The identity that carries it.
+        identity: ResourceId,
+    },
+    /// Annotate a ServiceAccount.
+    Annotate {
+        /// The account.
+        account: Existing,
+        /// The values.
+        ids: Ids,
+        /// Someone changed by hand what was ours: take it back.
+        repair: bool,
+    },
+    /// Take the annotations of a ServiceAccount back.
+    Release {
+        /// The account.
+        account: Existing,
+    },
+    /// Create or replace the connection Secret.
+    WriteSecret {
+        /// Its name.
+        name: String,
+        /// Its data.
+        data: BTreeMap<String, ByteString>,
+        /// SHA-256 of the data.
+        checksum: String,
+        /// The version to replace; none: create it.
+        replaces: Option<String>,
+    },
+    /// Delete a Secret that the operator created for this object.
+    DeleteSecret(Existing),
+}
+
+impl Action {
+    /// Whether Azure is written to.
+    #[must_use]
+    pub fn is_azure(&self) -> bool {
+        matches!(
+            self,
+            Self::PutCredential { .. } | Self::DeleteCredential { .. }
+        )
+    }
+}
+
+/// Without the Secret's values.
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What the action does, for logs and events. No Secret value.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutCredential {
+                identity,
+                name,
+                properties,
+            } => write!(
+                f,
+                "write federated credential {name} for {subject} to identity {identity}",
+                subject = properties.subject,
+                identity = identity.name(),
+            ),
+            Self::DeleteCredential { record, identity } => write!(
+                f,
+                "delete federated credential {name} for {subject} from identity {identity}",
+                name = record.name,
+                subject = record.subject,
+                identity = identity.name(),
+            ),
+            Self::Annotate {
+                account,
+                ids,
+                repair,
+                ..
+            } => write!(
+                f,
+                "{verb} ServiceAccount {name} with client ID {client}",
+                name = account.name,
+                verb = if *repair {
+                    "annotate again"
+                } else {
+                    "annotate"
+                },
+                client = ids.client,
+            ),
+            Self::Release { account } => {
+                write!(
+                    f,
+                    "take the annotations of ServiceAccount {} back",
+                    account.name
+                )
+            }
+            Self::WriteSecret { name, data, .. } => write!(
+                f,
+                "write Secret {name} with {keys}",
+                keys = data.keys().cloned().collect::<Vec<_>>().join(", "),
+            ),
+            Self::DeleteSecret(secret) => write!(f, "delete Secret {}", secret.name),
+        }
+    }
+}

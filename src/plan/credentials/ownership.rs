@@ -1,0 +1,20 @@
+//! What may be touched at all, whatever a record says.
+
+use crate::{
+    model::{FederatedCredential, Issuer, Subject},
+    observe::Snapshot,
+};
+
+/// AKS writes this one for its identity bindings.
+const AKS_IDENTITY_BINDING: &str = "aks-identity-binding";
+
+/// The last guard, since whoever may write a status may forge a record.
+pub(super) fn is_touchable(
+    snapshot: &Snapshot,
+    issuer: &Issuer,
+    live: &FederatedCredential,
+) -> bool {
+    live.issuer == issuer.as_str()
+        && Subject::account_in(&live.subject, &snapshot.namespace).is_some()
+        && !live.is_named(AKS_IDENTITY_BINDING)
+}

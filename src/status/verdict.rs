@@ -1,0 +1,181 @@
+//! Whether a step is done, and if not, the first reason why.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    api::{ConditionType, Reason},
+    apply::{Outcome, StepResult},
+    observe::Snapshot,
+    plan::{AccountPlan, Action, Plan, Progress},
+    problem::{Problem, Retry},
+};
+
+/// A condition to be.
+pub(super) enum Verdict {
+    True(String),
+    False(Problem),
+    Unknown(Problem),
+}
+
+impl Verdict {
+    pub(super) fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::True(_) => None,
+            Self::False(problem) | Self::Unknown(problem) => Some(problem),
+        }
+    }
+}
+
+/// The condition of one step.
+pub(super) fn verdict(
+    step: ConditionType,
+    snapshot: &Snapshot,
+    plan: &Plan,
+    outcome: &Outcome,
+) -> Verdict {
+    if let Some(problem) = plan.blocked.get(&step) {
+        return match problem.reason {
+            Reason::Waiting => Verdict::Unknown(problem.clone()),
+            _ => Verdict::False(problem.clone()),
+        };
+    }
+    let done = |text: String| match plan.notes.get(&step) {
+        Some(note) => Verdict::True(format!("{text} {note}")),
+        None => Verdict::True(text),
+    };
+    match step {
+        ConditionType::Ready => done(String::new()),
+        ConditionType::Granted => match &snapshot.identity {
+            Ok(_) => done("An AzureIdentityGrant covers the identity and the accounts.".into()),
+            Err(_) => waiting("The identity's resource ID must be valid first."),
+        },
+        ConditionType::IdentityResolved => match (plan.ids, &plan.issuer) {
+            (Some(ids), Some(issuer)) => done(format!(
+                "Client ID {client}, tenant ID {tenant}; the cluster's issuer is {issuer}.",
+                client = ids.client,
+                tenant = ids.tenant,
+            )),
+            _ => waiting("A grant must cover the identity first."),
+        },
+        ConditionType::CredentialsFederated => {
+            let removals = removals(plan, outcome);
+            accounts_verdict(
+                plan,
+                outcome,
+                |a| &a.credential,
+                removals,
+                done,
+                "have a federated credential",
+            )
+        }
+        ConditionType::ServiceAccountsAnnotated => accounts_verdict(
+            plan,
+            outcome,
+            |a| &a.annotation,
+            Vec::new(),
+            done,
+            "carry the client and tenant ID",
+        ),
+        ConditionType::ConnectionsWritten => match &plan.secret {
+            None => waiting("The identity must be known first."),
+            Some(secret) => match state(&secret.progress, outcome) {
+                State::Holds => done(format!("Secret {} holds the connections.", secret.name)),
+                State::Not(problem) | State::Unverified(problem) => Verdict::False(problem),
+            },
+        },
+    }
+}
+
+/// Credentials that should go and did not.
+fn removals(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
+    plan.steps
+        .iter()
+        .zip(&outcome.results)
+        .filter_map(|(step, result)| match (&step.action, result) {
+            (Action::DeleteCredential { .. }, StepResult::Failed(problem)) => Some(problem.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn accounts_verdict(
+    plan: &Plan,
+    outcome: &Outcome,
+    part: impl Fn(&AccountPlan) -> &Progress,
+    more: Vec<Problem>,
+    done: impl Fn(String) -> Verdict,
+    what: &str,
+) -> Verdict {
+    if plan.accounts.is_empty() && more.is_empty() {
+        return waiting("There is no ServiceAccount yet.");
+    }
+    let mut unverified = Vec::new();
+    let mut failed = Vec::new();
+    for account in &plan.accounts {
+        match state(part(account), outcome) {
+            State::Holds => {}
+            State::Unverified(problem) => unverified.push(problem),
+            State::Not(problem) => failed.push(problem),
+        }
+    }
+    failed.extend(more);
+    // As in `Ready`: what is waited for comes first.
+    failed.sort_by_key(|problem| problem.reason == Reason::Waiting);
+    match (failed.is_empty(), unverified.is_empty()) {
+        (true, true) => done(format!(
+            "All {} ServiceAccounts {what}.",
+            plan.accounts.len()
+        )),
+        (true, false) => Verdict::Unknown(merged(unverified)),
+        (false, _) => {
+            let problem = merged(failed);
+            match problem.reason {
+                Reason::Waiting => Verdict::Unknown(problem),
+                _ => Verdict::False(problem),
+            }
+        }
+    }
+}
+
+/// The first problem, with the messages of all others that say something new.
+fn merged(problems: Vec<Problem>) -> Problem {
+    let mut seen = BTreeSet::new();
+    let mut problems = problems
+        .into_iter()
+        .filter(|problem| seen.insert(problem.message.clone()));
+    let mut first = problems
+        .next()
+        .unwrap_or_else(|| Problem::on_change(Reason::Waiting, ""));
+    for problem in problems.filter(|problem| problem.reason != Reason::Waiting) {
+        first.message = format!("{}\n{}", first.message, problem.message);
+    }
+    first
+}
+
+fn waiting(message: &str) -> Verdict {
+    Verdict::Unknown(Problem::on_change(Reason::Waiting, message))
+}
+
+/// How far a part is after the steps were taken.
+pub(super) enum State {
+    Holds,
+    Unverified(Problem),
+    Not(Problem),
+}
+
+pub(super) fn state(progress: &Progress, outcome: &Outcome) -> State {
+    match progress {
+        Progress::Holds => State::Holds,
+        Progress::Unverified(problem) => State::Unverified(problem.clone()),
+        Progress::Blocked(problem) => State::Not(problem.clone()),
+        Progress::Pending(step) => match outcome.results.get(*step) {
+            Some(StepResult::Done) => State::Holds,
+            Some(StepResult::Failed(problem)) => State::Not(problem.clone()),
+            Some(StepResult::Skipped) | None => State::Not(Problem {
+                reason: Reason::Waiting,
+                message: "An earlier step failed.".into(),
+                retry: Retry::Backoff,
+            }),
+        },
+    }
+}
