@@ -119,6 +119,12 @@ fn change(now: &Condition, before: &[Condition]) -> Option<Event> {
     }
 }
 
+/// An object that does not parse; it is left alone.
+pub(super) fn unreadable(error: &str) -> Event {
+    let note = format!("This object cannot be read, and is left alone: {error}");
+    event(EventType::Warning, &Reason::InvalidSpec.to_string(), &note)
+}
+
 fn event(type_: EventType, reason: &str, note: &str) -> Event {
     Event {
         type_,

@@ -9,14 +9,19 @@ use std::{
 
 use futures::channel::mpsc;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource, ResourceExt,
-    runtime::{controller::Action as Next, events::Recorder, reflector::ObjectRef},
+    runtime::{
+        controller::Action as Next,
+        events::{Event, Recorder},
+        reflector::ObjectRef,
+    },
 };
 use tracing::Instrument;
 
 use super::{
-    events::events,
+    events::{events, unreadable},
     retry::{delay, is_attempt},
     watches::Object,
 };
@@ -25,6 +30,7 @@ use crate::{
     apply::{Outcome, Sinks, apply, write_status},
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
+    problem::bounded,
     status::{problems, status},
 };
 
@@ -72,6 +78,14 @@ impl Context {
         with(memory.entry(uid.to_owned()).or_default())
     }
 
+    /// An event is news, not state: one that is lost is not sent again.
+    async fn publish(&self, event: &Event, about: &ObjectReference) {
+        tracing::debug!(reason = event.reason, note = event.note, "event");
+        if let Err(error) = bounded(self.recorder.publish(event, about)).await {
+            tracing::debug!("cannot publish an event: {error}");
+        }
+    }
+
     fn forget(&self, uid: &str) {
         self.memory
             .lock()
@@ -91,12 +105,11 @@ pub(super) async fn reconcile(
     );
     async {
         match &guard.0 {
-            Ok(object) => Ok(Next::requeue(pass(object, &context).await)),
+            Ok(object) => Ok(pass(object, &context).await),
             Err(invalid) => {
-                tracing::warn!(
-                    "this AirflowWorkloadIdentity cannot be read, and is left alone: {}",
-                    invalid.error
-                );
+                tracing::warn!("cannot be read: {}", invalid.error);
+                let event = unreadable(&invalid.error);
+                context.publish(&event, &guard.object_ref(&())).await;
                 Ok(Next::await_change())
             }
         }
@@ -111,7 +124,7 @@ pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -
     match *error {}
 }
 
-async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration {
+async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     context.sources.stores.ready().await;
     let uid = watched.uid().unwrap_or_default();
     let object = context.memory(&uid, |memory| newest(watched, memory.written.as_ref()));
@@ -122,10 +135,8 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration 
     wake_siblings(context, &snapshot, &plan, &outcome);
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
-    let events = events(&plan, &outcome, object.status.as_ref(), &after);
-    if outcome.gone {
-        context.forget(&uid);
-    } else if object.status.as_ref() != Some(&after) {
+    let news = events(&plan, &outcome, object.status.as_ref(), &after);
+    if !outcome.gone && object.status.as_ref() != Some(&after) {
         match write_status(&context.sinks.client, &object, &after).await {
             Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
             Err(problem) => {
@@ -134,26 +145,22 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Duration 
             }
         }
     }
-    for event in events {
-        // An event is news, not state: one that is lost is not sent again.
-        if let Err(error) = context
-            .recorder
-            .publish(&event, &object.object_ref(&()))
-            .await
-        {
-            tracing::debug!("cannot publish an event: {error}");
-        }
+    for event in &news {
+        context.publish(event, &object.object_ref(&())).await;
+    }
+    if outcome.gone {
+        context.forget(&uid);
+        return Next::await_change();
     }
     let attempts = context.memory(&uid, |memory| {
-        let attempts = memory.attempts;
-        memory.attempts = if is_attempt(&problems) {
-            attempts.saturating_add(1)
+        let next = if is_attempt(&problems) {
+            memory.attempts.saturating_add(1)
         } else {
             0
         };
-        attempts
+        std::mem::replace(&mut memory.attempts, next)
     });
-    delay(&problems, attempts, context.resync, rand::random())
+    Next::requeue(delay(&problems, attempts, context.resync, rand::random()))
 }
 
 /// Reads and plans; once more, if Azure is to be written to on the ground of old news.

@@ -9,6 +9,7 @@ mod bad_input;
 mod conflicts;
 mod conformance;
 mod drift;
+mod install;
 mod issuer;
 mod lifecycle;
 mod main_job;
