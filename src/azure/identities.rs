@@ -126,7 +126,10 @@ impl Identities {
                 entry.forget(name);
                 Ok(())
             }
-            Err(error) if error.kind == ArmErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind == ArmErrorKind::NotFound => {
+                entry.failed(error);
+                Ok(())
+            }
             Err(error) => Err(entry.write_failed(error)),
         }
     }

@@ -138,7 +138,7 @@ pub async fn observe(
     let identity = named_identity(object);
     let named = identity.as_ref().ok().cloned();
     let recorded = records(object).map(|(identity, _)| identity);
-    let concerned: BTreeSet<ResourceId> = named.clone().into_iter().chain(recorded).collect();
+    let concerned: BTreeSet<ResourceId> = named.into_iter().chain(recorded).collect();
 
     let labelled = sources.stores.namespace(&namespace);
     let all_grants = sources.stores.grants();

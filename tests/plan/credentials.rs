@@ -326,3 +326,16 @@ fn what_an_account_had_on_its_old_identity_says_nothing_of_the_new_one() {
         "{accounts:?}"
     );
 }
+
+#[test]
+fn a_plan_that_writes_to_azure_says_so_because_its_news_must_be_fresh() {
+    assert!(plan(&fresh()).writes_to_azure());
+    let mut world = converged();
+    assert!(!plan(&world).writes_to_azure());
+    account(&mut world, "airflow-worker", |state| {
+        state.client_id = airflow_workload_identity::observe::Annotation::default();
+    });
+    assert!(!plan(&world).writes_to_azure());
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    assert!(plan(&world).writes_to_azure());
+}

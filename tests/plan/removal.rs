@@ -81,3 +81,9 @@ fn the_object_stays_while_the_issuer_is_not_known() {
         Reason::IssuerUnknown
     );
 }
+
+#[test]
+fn the_finalizer_is_there_before_the_first_trace_and_is_added_once() {
+    assert_eq!(plan(&fresh()).finalizer, Finalizer::Add);
+    assert_eq!(plan(&converged()).finalizer, Finalizer::Keep);
+}

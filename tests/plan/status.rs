@@ -3,10 +3,10 @@
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentityStatus, Reason},
     apply::{Outcome, StepResult},
-    observe::Snapshot,
+    observe::{SecretState, Snapshot},
     plan::plan,
     problem::Problem,
-    status::status,
+    status::{problems, status},
 };
 use jiff::Timestamp;
 
@@ -35,7 +35,12 @@ fn everything_done_is_ready() {
     let status = read(&fresh(), &StepResult::Done);
     assert_eq!(condition(&status, "Ready"), is("True", "Done"));
     assert_eq!(status.accounts.as_deref(), Some("2/2"));
+    assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.client_id.as_deref(), Some(CLIENT));
+    assert_eq!(status.tenant_id.as_deref(), Some(TENANT));
+    let secret = status.connection_secret.unwrap();
+    assert_eq!(secret.name, "prod-airflow-connections");
+    assert_eq!(secret.checksum.len(), 64);
     assert_eq!(
         status.issuer.as_deref(),
         Some("https://oidc.example/cluster/")
@@ -64,6 +69,7 @@ fn a_step_that_fails_is_the_reason_why_it_is_not_ready() {
     );
     assert_eq!(condition(&status, "Ready"), is("False", "AzureForbidden"));
     assert_eq!(status.accounts.as_deref(), Some("0/2"));
+    assert_eq!(status.connection_secret, None);
 }
 
 #[test]
@@ -83,7 +89,10 @@ fn a_moment_without_azure_takes_no_accounts_readiness_back() {
 fn suspended_says_so_and_keeps_the_rest() {
     let mut world = converged();
     world.object.spec.suspend = true;
+    world.object.metadata.generation = Some(2);
     let status = read(&world, &StepResult::Done);
+    assert_eq!(status.observed_generation, Some(2));
+    assert_eq!(status.credentials.len(), 2);
     assert_eq!(condition(&status, "Ready"), is("False", "Suspended"));
     assert_eq!(
         condition(&status, "CredentialsFederated"),
@@ -137,4 +146,96 @@ fn a_deleted_credential_is_struck_from_the_record_only_when_it_is_gone() {
         is("False", "AzureLocked")
     );
     assert_eq!(names(status).len(), 2);
+}
+
+#[test]
+fn an_account_counts_only_with_both_credential_and_annotation() {
+    let mut world = converged();
+    world.accounts[1].state = None;
+    let status = read(&world, &StepResult::Done);
+    assert_eq!(status.accounts.as_deref(), Some("1/2"));
+    let worker = &status.service_accounts[1];
+    assert!(worker.federated && !worker.annotated);
+    assert!(worker.message.as_ref().unwrap().contains("does not exist"));
+}
+
+#[test]
+fn a_condition_keeps_its_time_until_its_status_changes() {
+    let mut world = converged();
+    let since = |status: &AirflowWorkloadIdentityStatus| {
+        let ready = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Ready")
+            .unwrap();
+        ready.last_transition_time.0
+    };
+    let before = since(world.object.status.as_ref().unwrap());
+    assert_eq!(since(&read(&world, &StepResult::Done)), before);
+    unreachable(&mut world, "airflow");
+    assert_eq!(since(&read(&world, &StepResult::Done)), Timestamp::MAX);
+}
+
+#[test]
+fn ready_is_the_first_condition_and_every_step_has_one() {
+    let types: Vec<_> = read(&fresh(), &StepResult::Done)
+        .conditions
+        .into_iter()
+        .map(|c| c.type_)
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "Ready",
+            "IdentityResolved",
+            "Granted",
+            "CredentialsFederated",
+            "ServiceAccountsAnnotated",
+            "ConnectionsWritten",
+        ]
+    );
+}
+
+#[test]
+fn every_problem_has_a_say_in_when_to_try_again() {
+    let reasons = |world: &Snapshot, result: &StepResult| {
+        let plan = plan(world);
+        let results = vec![result.clone(); plan.steps.len()];
+        let problems = problems(
+            &plan,
+            &Outcome {
+                results,
+                ..Outcome::default()
+            },
+        );
+        problems
+            .into_iter()
+            .map(|problem| problem.reason)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&converged(), &StepResult::Done), []);
+    assert_eq!(reasons(&fresh(), &StepResult::Done), []);
+    let failed = StepResult::Failed(Problem::on_change(Reason::AzureLocked, "locked"));
+    assert_eq!(reasons(&fresh(), &failed), [Reason::AzureLocked; 5]);
+    let mut world = converged();
+    unreachable(&mut world, "airflow");
+    assert_eq!(
+        reasons(&world, &StepResult::Done),
+        [Reason::AzureUnavailable; 2]
+    );
+    world.secret = Ok(SecretState::Foreign);
+    assert!(reasons(&world, &StepResult::Done).contains(&Reason::Conflict));
+    world.grants.clear();
+    assert!(reasons(&world, &StepResult::Done).contains(&Reason::NotGranted));
+}
+
+#[test]
+fn an_object_that_is_held_says_by_what() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    let problem = Problem::on_change(Reason::AzureLocked, "There is a lock.");
+    let status = read(&world, &StepResult::Failed(problem));
+    assert_eq!(condition(&status, "Ready"), is("False", "Deleting"));
+    assert!(status.conditions[0].message.contains("There is a lock."));
+    assert_eq!(status.credentials.len(), 2);
 }
