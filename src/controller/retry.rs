@@ -85,6 +85,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_waits_for_a_change_is_no_failed_attempt() {
+        assert!(!is_attempt(&[]));
+        assert!(!is_attempt(&[problem(Retry::OnChange)]));
+        assert!(is_attempt(&[
+            problem(Retry::OnChange),
+            problem(Retry::Slow)
+        ]));
+    }
+
+    #[test]
+    fn jitter_only_ever_adds() {
+        assert_eq!(delay(&[], 0, RESYNC, 1.0), Duration::from_secs(330));
+        let backoff = delay(&[problem(Retry::Backoff)], 0, RESYNC, 1.0);
+        assert_eq!(backoff, Duration::from_millis(750));
+    }
+
     proptest! {
         #[test]
         fn there_is_always_a_next_pass_and_never_a_hot_loop(attempts: u32, jitter in 0.0..1.0f64, secs in 1u64..10_000) {

@@ -250,8 +250,10 @@ mod tests {
         ] {
             assert!(issuer.parse::<Issuer>().is_err(), "{issuer:?} was accepted");
         }
+        let longest = format!("https://{}", "a".repeat(592));
+        assert!(longest.parse::<Issuer>().is_ok());
         assert!(
-            format!("https://{}", "a".repeat(600))
+            format!("https://{}", "a".repeat(593))
                 .parse::<Issuer>()
                 .is_err()
         );
@@ -289,6 +291,23 @@ mod tests {
         assert_ne!(long, CredentialName::chosen("prod", &"a".repeat(252)));
     }
 
+    #[test]
+    fn a_credential_name_is_what_azure_takes() {
+        let longest = "a".repeat(120);
+        for name in ["abc", "0-_", "Prod_worker-1", &longest] {
+            assert!(name.parse::<CredentialName>().is_ok(), "{name} was refused");
+        }
+        let too_long = "a".repeat(121);
+        for name in [
+            "", "ab", "-ab", "_ab", "a.b", "a/b", "a b", "\u{e4}bc", &too_long,
+        ] {
+            assert!(
+                name.parse::<CredentialName>().is_err(),
+                "{name} was accepted"
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn a_derived_name_is_valid_and_tells_accounts_and_clusters_apart(
@@ -299,7 +318,9 @@ mod tests {
             let here: Issuer = "https://here/".parse().unwrap();
             let there: Issuer = "https://there/".parse().unwrap();
             let name = CredentialName::derived(&here, &Subject::new(&ns, &a));
-            prop_assert!(name.as_str().parse::<CredentialName>().is_ok());
+            // As Azure's specification has it: ^[a-zA-Z0-9]{1}[a-zA-Z0-9-_]{2,119}$
+            prop_assert!((3..=120).contains(&name.as_str().len()));
+            prop_assert!(name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
             prop_assert_ne!(&name, &CredentialName::derived(&there, &Subject::new(&ns, &a)));
             if a != b {
                 prop_assert_ne!(&name, &CredentialName::derived(&here, &Subject::new(&ns, &b)));

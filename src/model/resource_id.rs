@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(a.group(), b.group());
         assert_eq!((a.name(), b.name()), ("airflow", "AIRFLOW"));
+        assert_eq!((a.as_str(), a.to_string()), (ID, ID.to_owned()));
     }
 
     #[test]

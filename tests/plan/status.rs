@@ -6,7 +6,7 @@ use airflow_workload_identity::{
     observe::{SecretState, Snapshot},
     plan::plan,
     problem::Problem,
-    status::{problems, status},
+    status::{problems, status, truncated},
 };
 use jiff::Timestamp;
 
@@ -238,4 +238,53 @@ fn an_object_that_is_held_says_by_what() {
     assert_eq!(condition(&status, "Ready"), is("False", "Deleting"));
     assert!(status.conditions[0].message.contains("There is a lock."));
     assert_eq!(status.credentials.len(), 2);
+}
+
+#[test]
+fn an_annotation_outlives_a_credential_that_cannot_be_written_anew() {
+    let mut world = converged();
+    azure(&mut world, "airflow", |list| {
+        let name = derived("airflow-worker");
+        let taken = list.iter_mut().find(|c| c.is_named(&name)).unwrap();
+        taken.subject = "system:serviceaccount:other:x".into();
+    });
+    let status = read(&world, &StepResult::Done);
+    let [scheduler, worker] = status.service_accounts.as_slice() else {
+        panic!("{status:?}")
+    };
+    assert!(scheduler.federated && scheduler.annotated);
+    assert!(!worker.federated && worker.annotated);
+    assert!(
+        worker
+            .message
+            .as_ref()
+            .unwrap()
+            .contains("system:serviceaccount:other:x")
+    );
+    assert_eq!(status.accounts.as_deref(), Some("1/2"));
+
+    let status = read(
+        &fresh(),
+        &StepResult::Failed(Problem::on_change(Reason::AzureForbidden, "no")),
+    );
+    assert!(
+        status
+            .service_accounts
+            .iter()
+            .all(|a| !a.federated && !a.annotated)
+    );
+}
+
+#[test]
+fn a_message_is_cut_between_characters() {
+    let table = [
+        ("", 3, ""),
+        ("abc", 3, "abc"),
+        ("abcd", 3, "\u{2026}"),
+        ("abcdef", 5, "ab\u{2026}"),
+        ("\u{e4}\u{e4}\u{e4}\u{e4}", 6, "\u{e4}\u{2026}"),
+    ];
+    for (text, max, cut) in table {
+        assert_eq!(truncated(text, max), cut, "{text} {max}");
+    }
 }
