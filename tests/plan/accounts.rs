@@ -174,3 +174,24 @@ fn annotations_are_kept_true_while_azure_is_out_of_reach() {
         )]
     );
 }
+
+#[test]
+fn both_annotations_changed_at_once_leave_no_sign_of_us_but_the_status() {
+    let change = |world: &mut airflow_workload_identity::observe::Snapshot| {
+        account(world, "airflow-worker", |state| {
+            state.client_id = owned_by("kubectl-annotate", false, "x");
+            state.tenant_id = owned_by("kubectl-annotate", false, "y");
+        });
+    };
+    let mut world = converged();
+    change(&mut world);
+    assert!(planned(&world)[0].starts_with("annotate again ServiceAccount airflow-worker"));
+    for account in &mut world.object.status.as_mut().unwrap().service_accounts {
+        account.annotated = account.name != "airflow-worker";
+    }
+    assert_eq!(planned(&world), Vec::<String>::new());
+    assert_eq!(
+        problem_of(&plan(&world), "airflow-worker").unwrap().reason,
+        Reason::Conflict
+    );
+}

@@ -1,7 +1,7 @@
 //! Federated identity credentials: written, repaired, shared, replaced; and never anybody else's.
 
 use airflow_workload_identity::{
-    api::Reason,
+    api::{ConditionType, Reason},
     azure::ArmErrorKind,
     plan::{Progress, plan},
 };
@@ -338,4 +338,38 @@ fn a_plan_that_writes_to_azure_says_so_because_its_news_must_be_fresh() {
     assert!(!plan(&world).writes_to_azure());
     world.object.metadata.deletion_timestamp = Some(long_ago());
     assert!(plan(&world).writes_to_azure());
+}
+
+#[test]
+fn an_account_moves_to_the_new_identity_only_if_that_can_take_it() {
+    let mut world = converged();
+    move_to(&mut world, "airflow-dev");
+    let mut taken = credential(&derived("airflow-worker"), "x");
+    taken.subject = "system:serviceaccount:other:x".into();
+    azure(&mut world, "airflow-dev", |list| list.push(taken));
+    let steps = planned(&world);
+    assert!(!steps.contains(&worker("delete")), "{steps:?}");
+    let scheduler = format!(
+        "delete federated credential {}",
+        derived("airflow-scheduler")
+    );
+    assert!(
+        steps.iter().any(|step| step.starts_with(&scheduler)),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn nothing_is_written_for_an_identity_that_is_not_the_pinned_one() {
+    for (pinned, is_right) in [(CLIENT, true), (TENANT, false)] {
+        let mut world = fresh();
+        world.object.spec.identity.client_id = Some(pinned.parse().unwrap());
+        let plan = plan(&world);
+        let blocked = plan.blocked.get(&ConditionType::IdentityResolved);
+        assert_eq!(
+            blocked.map(|p| p.reason),
+            (!is_right).then_some(Reason::IdentityMismatch)
+        );
+        assert_eq!(plan.steps.is_empty(), !is_right);
+    }
 }

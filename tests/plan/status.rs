@@ -288,3 +288,37 @@ fn a_message_is_cut_between_characters() {
         assert_eq!(truncated(text, max), cut, "{text} {max}");
     }
 }
+
+#[test]
+fn a_condition_tells_every_problem_once_and_what_waits_last() {
+    let mut world = fresh();
+    world.accounts[0].state = None;
+    account(&mut world, "airflow-worker", |state| {
+        state.client_id = owned_by("helm", false, "theirs");
+    });
+    let status = read(&world, &StepResult::Done);
+    let annotated = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "ServiceAccountsAnnotated")
+        .unwrap();
+    assert_eq!(annotated.reason, "ServiceAccountMissing");
+    let lines: Vec<_> = annotated.message.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].contains("theirs"));
+
+    // The credential's own condition says why; the annotation's only that it waits.
+    let failed = StepResult::Failed(Problem::on_change(Reason::AzureForbidden, "no role"));
+    let mut world = fresh();
+    world.secret = Ok(SecretState::Foreign);
+    let status = read(&world, &failed);
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("False", "AzureForbidden")
+    );
+    assert_eq!(
+        condition(&status, "ConnectionsWritten"),
+        is("False", "Conflict")
+    );
+    assert_eq!(status.conditions[3].message, "no role");
+}
