@@ -20,10 +20,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::{
-        AirflowWorkloadIdentity, AzureIdentityGrant, CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL,
-        OPERATOR, TENANT_ID_ANNOTATION,
+        AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
+        CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
     },
-    observe::{RELEASE_LABEL, Stores, WORKLOAD_SELECTOR},
+    observe::{Stores, WORKLOAD_SELECTOR},
 };
 
 /// Our kind; an object that does not parse does not stop the watch.
@@ -167,30 +167,32 @@ pub(super) fn all(stores: &Stores) -> Refs {
     stores.matching(|_| true)
 }
 
+/// A workload may have left the release that an object names: its labels then tell of another.
+pub(super) fn of_workload(stores: &Stores, workload: &impl ResourceExt) -> Refs {
+    in_namespace(stores, &workload.namespace().unwrap_or_default())
+}
+
 pub(super) fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
     stores.matching(|object| object.namespace().as_deref() == Some(namespace))
 }
 
+/// Objects that find the account now, or that had it before.
 pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
-    let (namespace, name) = (account.namespace(), account.name_any());
-    let release = account.labels().get(RELEASE_LABEL);
+    let namespace = account.namespace().unwrap_or_default();
+    let name = account.name_any();
     stores.matching(|object| {
-        object.namespace() == namespace
-            && (object.spec.airflow.service_accounts.contains(&name)
-                || release.is_some() && object.spec.airflow.helm_release.as_ref() == release
-                || object
-                    .status
+        let had = |status: &AirflowWorkloadIdentityStatus| {
+            status
+                .service_accounts
+                .iter()
+                .any(|before| before.name == name)
+        };
+        object.namespace().as_deref() == Some(&namespace)
+            && (object.status.as_ref().is_some_and(had)
+                || stores
+                    .accounts(&namespace, object)
                     .iter()
-                    .flat_map(|s| &s.service_accounts)
-                    .any(|a| a.name == name))
-    })
-}
-
-pub(super) fn of_workload(stores: &Stores, workload: &impl ResourceExt) -> Refs {
-    let namespace = workload.namespace();
-    let release = workload.labels().get(RELEASE_LABEL);
-    stores.matching(|object| {
-        object.namespace() == namespace && object.spec.airflow.helm_release.as_ref() == release
+                    .any(|found| found.name == name))
     })
 }
 

@@ -13,7 +13,7 @@ use crate::api::{Airflow, CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION}
 
 /// Labels that the official chart puts on workloads, their pods and their ServiceAccounts.
 /// <https://github.com/apache/airflow/tree/main/chart/templates>
-pub const RELEASE_LABEL: &str = "release";
+const RELEASE_LABEL: &str = "release";
 const COMPONENT_LABEL: &str = "component";
 const TIER_LABEL: &str = "tier";
 const TIER: &str = "airflow";

@@ -15,9 +15,7 @@ use std::{
 
 use kube::ResourceExt;
 
-pub use accounts::{
-    Account, AccountState, Annotation, FieldOwner, RELEASE_LABEL, WORKLOAD_SELECTOR,
-};
+pub use accounts::{Account, AccountState, Annotation, FieldOwner, WORKLOAD_SELECTOR};
 pub use issuer::IssuerSource;
 pub use secret::{SecretState, checksum};
 pub use stores::Stores;

@@ -92,11 +92,9 @@ impl Stores {
         }
     }
 
-    pub(super) fn accounts(
-        &self,
-        namespace: &str,
-        object: &AirflowWorkloadIdentity,
-    ) -> Vec<Account> {
+    /// The accounts that the object asks for, as far as they are known.
+    #[must_use]
+    pub fn accounts(&self, namespace: &str, object: &AirflowWorkloadIdentity) -> Vec<Account> {
         let accounts = self.accounts.state();
         let accounts: Vec<_> = accounts
             .iter()

@@ -53,7 +53,8 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
                 "Secret {name} exists and was not made for this object. It is left alone. Set spec.connectionSecret.name to another name, or delete it: kubectl delete secret {name} -n {namespace}",
                 namespace = snapshot.namespace,
             ),
-            retry: Retry::Slow,
+            // Foreign Secrets are not watched; reading one is cheap.
+            retry: Retry::Backoff,
         }),
         Err(problem) => Progress::Blocked(problem.clone()),
     };

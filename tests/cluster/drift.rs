@@ -1,8 +1,9 @@
 //! Whatever changes, by hand or by spec, ends in the right state.
 
+use lab::{Lab, LabOptions, OperatorOptions};
 use serde_json::json;
 
-use crate::world::{World, all, labels, resource_id, run};
+use crate::world::{World, all, awi, labels, resource_id, run};
 
 #[test]
 fn a_new_account_of_the_release_gets_the_identity() {
@@ -207,5 +208,41 @@ fn an_identity_that_was_deleted_and_made_again_is_found_again() {
             .await;
         world.until("prod", "Ready", "True", "Done").await;
         assert_eq!(world.federated().await.len(), 3);
+    });
+}
+
+#[test]
+fn a_workload_that_leaves_the_release_takes_its_account_along_and_late_accounts_are_seen() {
+    run(async {
+        // With a resync that is too late to help.
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab
+            .start_operator(awi(), OperatorOptions::default())
+            .await
+            .unwrap();
+        let world = World::of(&lab, &operator, "relabelled").await;
+        world.grant(json!({})).await;
+        world.workload("scheduler", "airflow", "late").await;
+        world.prod(json!({})).await;
+        world
+            .until(
+                "prod",
+                "ServiceAccountsAnnotated",
+                "False",
+                "ServiceAccountMissing",
+            )
+            .await;
+        world.account("late", &json!({})).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        world
+            .kubectl("label deployment airflow-scheduler release=other --overwrite")
+            .await
+            .unwrap();
+        world
+            .becomes(None, async || world.client_id_of("late").await)
+            .await;
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
     });
 }
