@@ -61,7 +61,8 @@ pub struct AirflowWorkloadIdentitySpec {
     pub connection_secret: ConnectionSecret,
 
     /// While true, the operator writes nothing for this object, neither to the cluster nor to
-    /// Azure. What it has written stays. Deleting the object still cleans up.
+    /// Azure. What it has written stays, unless the grant is taken away. Deleting the object still
+    /// cleans up.
     #[serde(default)]
     pub suspend: bool,
 }

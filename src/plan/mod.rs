@@ -111,6 +111,18 @@ pub struct SecretPlan {
 }
 
 impl Plan {
+    /// A plan that does nothing and forgets nothing.
+    fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            issuer: snapshot.issuer.clone().ok(),
+            records: snapshot
+                .records()
+                .map(|(_, record)| record.clone())
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     /// Whether Azure is written to: then what was read there must be fresh.
     #[must_use]
     pub fn writes_to_azure(&self) -> bool {
@@ -131,10 +143,13 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
     }
     if snapshot.object.spec.suspend {
         let message = "spec.suspend is true: nothing is written for this object, neither here nor in Azure. What was written stays.";
-        return Plan {
+        let mut plan = Plan {
             halted: Some(Problem::on_change(Reason::Suspended, message)),
-            ..Plan::default()
+            ..Plan::of(snapshot)
         };
+        // Or suspending would be a way to keep what is no longer granted.
+        credentials::revoke(snapshot, &mut plan);
+        return plan;
     }
 
     let finalizers = snapshot
@@ -144,13 +159,12 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         .as_deref()
         .unwrap_or_default();
     let mut plan = Plan {
-        issuer: snapshot.issuer.clone().ok(),
         finalizer: if finalizers.iter().any(|f| f == FINALIZER) {
             Finalizer::Keep
         } else {
             Finalizer::Add
         },
-        ..Plan::default()
+        ..Plan::of(snapshot)
     };
 
     let (granted, refused): (Vec<&Account>, Vec<&Account>) =

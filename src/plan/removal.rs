@@ -9,9 +9,8 @@ use crate::{
 
 pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     let mut plan = Plan {
-        issuer: snapshot.issuer.clone().ok(),
         finalizer: Finalizer::Remove,
-        ..Plan::default()
+        ..Plan::of(snapshot)
     };
     match &snapshot.secret {
         Ok(SecretState::Ours { uid, .. }) => {

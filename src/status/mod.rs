@@ -43,10 +43,7 @@ pub fn status(
         return AirflowWorkloadIdentityStatus {
             observed_generation: generation,
             conditions: conditions.all(),
-            credentials: match plan.halted {
-                Some(_) => before.credentials,
-                None => credentials(plan, outcome),
-            },
+            credentials: credentials(plan, outcome),
             ..before
         };
     }

@@ -132,3 +132,24 @@ fn what_somebody_else_writes_into_the_status_does_not_stay() {
         assert!(status.conditions.iter().all(|c| c.type_ != "Extra"));
     });
 }
+
+#[test]
+fn a_suspended_object_loses_what_is_no_longer_granted() {
+    run(async {
+        let world = World::new("suspended-revoked").await;
+        world.ready(json!({})).await;
+        world.prod(json!({ "suspend": true })).await;
+        world.until("prod", "Ready", "False", "Suspended").await;
+        world
+            .lab
+            .kubectl(&["delete", "aig", "suspended-revoked"])
+            .await
+            .unwrap();
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        world
+            .becomes(0, async || world.records("prod").await.len())
+            .await;
+    });
+}

@@ -92,3 +92,18 @@ fn an_identity_that_is_not_granted_takes_nothing_from_the_one_that_is() {
     world.grants.clear();
     assert_eq!(planned(&world).len(), 4, "{:?}", planned(&world));
 }
+
+#[test]
+fn suspending_is_no_way_to_keep_what_is_no_longer_granted() {
+    let mut world = converged();
+    world.object.spec.suspend = true;
+    assert_eq!(planned(&world), Vec::<String>::new());
+    world.grants.clear();
+    let steps = planned(&world);
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    assert!(
+        steps
+            .iter()
+            .all(|step| step.starts_with("delete federated credential"))
+    );
+}

@@ -322,3 +322,15 @@ fn a_condition_tells_every_problem_once_and_what_waits_last() {
     );
     assert_eq!(status.conditions[3].message, "no role");
 }
+
+#[test]
+fn no_problem_makes_the_record_of_credentials_go_away() {
+    let mut world = converged();
+    world.issuer = Err(Problem::on_change(Reason::IssuerUnknown, "?"));
+    assert_eq!(read(&world, &StepResult::Done).credentials.len(), 2);
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    assert_eq!(read(&world, &StepResult::Done).credentials.len(), 2);
+    world.identity = Err(Problem::on_change(Reason::InvalidSpec, "?"));
+    world.object.metadata.deletion_timestamp = None;
+    assert_eq!(read(&world, &StepResult::Done).credentials.len(), 2);
+}

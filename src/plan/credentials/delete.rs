@@ -16,6 +16,7 @@ use crate::{
 /// another on a new identity goes last, when everything points to the new one; and not while the
 /// new identity cannot take over.
 pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
+    revoke(snapshot, plan);
     let Ok(current) = &snapshot.identity else {
         return; // what is wanted is not known
     };
@@ -26,12 +27,10 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
         if is_wanted || plan.is_being_replaced(record) {
             continue;
         }
-        let account = Subject::account_in(&record.subject, &snapshot.namespace);
-        let is_revoked = !account.is_some_and(|account| snapshot.covers(&identity, account));
-        if is_revoked {
-            plan.drop_credential(snapshot, &identity, record, false, Vec::new());
-            continue;
+        if is_revoked(snapshot, &identity, record) {
+            continue; // gone already
         }
+        let account = Subject::account_in(&record.subject, &snapshot.namespace);
         let is_asked_for = snapshot
             .accounts
             .iter()
@@ -50,6 +49,21 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
     }
 }
 
+/// Plans the deletion of those that are no longer granted, whatever the object says of keeping
+/// credentials.
+pub(in crate::plan) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
+    for (identity, record) in snapshot.records() {
+        if is_revoked(snapshot, &identity, record) && !plan.is_being_replaced(record) {
+            plan.drop_credential(snapshot, &identity, record, false, Vec::new());
+        }
+    }
+}
+
+fn is_revoked(snapshot: &Snapshot, identity: &ResourceId, record: &CredentialRecord) -> bool {
+    let account = Subject::account_in(&record.subject, &snapshot.namespace);
+    !account.is_some_and(|account| snapshot.covers(identity, account))
+}
+
 impl Plan {
     /// Deletes a recorded credential if it is there and ours; else forgets it.
     pub(in crate::plan) fn drop_credential(
@@ -60,7 +74,6 @@ impl Plan {
         retain: bool,
         after: Vec<usize>,
     ) {
-        self.records.insert(record.clone());
         let Some(issuer) = snapshot.issuer.as_ref().ok() else {
             return;
         };

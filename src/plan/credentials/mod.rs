@@ -8,7 +8,7 @@ mod delete;
 mod names;
 mod ownership;
 
-pub(super) use delete::delete;
+pub(super) use delete::{delete, revoke};
 
 use self::{names::names, ownership::is_touchable};
 use super::{AccountPlan, Action, Plan, Progress, waiting};
@@ -26,10 +26,6 @@ const LIMIT: usize = 20;
 
 /// Plans the credential of every granted account.
 pub(super) fn put(snapshot: &Snapshot, granted: &[&Account], plan: &mut Plan) {
-    plan.records = snapshot
-        .records()
-        .map(|(_, record)| record.clone())
-        .collect();
     let names = names(snapshot, granted);
     for (account, name) in granted.iter().zip(names) {
         let subject = Subject::new(&snapshot.namespace, &account.name);
