@@ -105,10 +105,14 @@ fn a_deleted_or_changed_credential_is_written_again() {
             })
             .await;
         let subject = format!("system:serviceaccount:{}:someone", world.ns);
-        azure
-            .put_credential(&world.identity, &name, world.lab.issuer(), &subject)
-            .await
-            .unwrap();
+        // Azure refuses it while the operator's own write is still in flight.
+        world
+            .eventually("somebody's change is taken", async || {
+                let issuer = world.lab.issuer();
+                let change = azure.put_credential(&world.identity, &name, issuer, &subject);
+                change.await.ok()
+            })
+            .await;
         world
             .becomes(before.clone(), async || {
                 world.credentials_of(&world.identity).await
