@@ -23,6 +23,8 @@ use crate::model::{CredentialName, FederatedCredential, ResourceId};
 /// The oldest stable version that all current tools use.
 const API_VERSION: &str = "2024-11-30";
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
+/// No answer of Azure's stops the work on an identity for longer than this, in seconds.
+const LONGEST_WAIT: u64 = 300;
 /// Azure allows 20 credentials; a list of more pages than this never ends.
 const MAX_PAGES: usize = 50;
 
@@ -192,7 +194,7 @@ impl ArmClient {
                 .headers()
                 .get_optional_str(&RETRY_AFTER)
                 .and_then(|value| value.parse().ok())
-                .map(Duration::from_secs),
+                .map(|seconds: u64| Duration::from_secs(seconds.min(LONGEST_WAIT))),
         })
     }
 }

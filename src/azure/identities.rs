@@ -208,6 +208,7 @@ impl Entry {
     /// A failed write may have been carried out all the same: what was listed is no longer known.
     fn write_failed(&mut self, error: ArmError) -> ArmError {
         self.listed = None;
+        self.identity = None;
         self.pace(&error);
         error
     }

@@ -32,7 +32,8 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     annotations::release(snapshot, &mut plan);
 
     let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
-    if let (Err(problem), false) = (&snapshot.issuer, retain) {
+    let has_records = snapshot.records().next().is_some();
+    if let (Err(problem), false, true) = (&snapshot.issuer, retain, has_records) {
         plan.blocked
             .insert(ConditionType::CredentialsFederated, problem.clone());
         return plan;

@@ -127,12 +127,15 @@ impl Plan {
         names.any(|name| name.eq_ignore_ascii_case(&record.name))
     }
 
-    /// Whether the record's subject has a credential on the current identity, or gets one now.
+    /// Whether the record's subject has a credential on the current identity, or gets one now;
+    /// and its account's annotation goes by it.
     fn has_successor(&self, record: &CredentialRecord) -> bool {
         let mut accounts = self.accounts.iter();
         accounts.any(|account| {
             account.subject.to_string() == record.subject
-                && matches!(account.credential, Progress::Holds | Progress::Pending(_))
+                && [&account.credential, &account.annotation]
+                    .iter()
+                    .all(|part| matches!(part, Progress::Holds | Progress::Pending(_)))
         })
     }
 }
