@@ -59,7 +59,7 @@ impl Problem {
         let (reason, retry, advice) = match error.kind {
             Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; tried again.".into()),
             Kind::DuplicateSubject => (Reason::Conflict, Retry::Backoff, "Another credential of the identity trusts the same account; read again.".into()),
-            Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: az identity federated-credential list --ids {identity}")),
+            Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: az identity federated-credential list {at}", at = identity.az_flags())),
             Kind::Invalid => (Reason::AzureRefused, Retry::Slow, "Azure refuses the request as it is.".into()),
             Kind::UnsupportedRegion => (Reason::AzureRefused, Retry::Slow, "Azure offers no federated credentials in the identity's region; use an identity of another region.".into()),
             Kind::NotFound => (Reason::IdentityNotFound, Retry::Slow, "Create the identity, or correct spec.identity.managedIdentity.resourceId.".into()),

@@ -31,6 +31,18 @@ impl ResourceId {
         &self.group
     }
 
+    /// The flags by which `az identity federated-credential` finds the identity.
+    #[must_use]
+    pub fn az_flags(&self) -> String {
+        let segments: Vec<&str> = self.id.split('/').collect();
+        format!(
+            "--subscription {} --resource-group {} --identity-name {}",
+            segments[2],
+            segments[4],
+            self.name()
+        )
+    }
+
     /// The identity's name: the last segment.
     #[must_use]
     pub fn name(&self) -> &str {

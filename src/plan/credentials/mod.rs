@@ -148,7 +148,8 @@ impl Candidate<'_> {
         }
         let message = if lets_us_in {
             format!(
-                "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Correct or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Correct or delete it: az identity federated-credential delete --name {name} {at}",
+                at = self.identity.az_flags(),
                 name = found.name,
                 identity = self.identity,
                 audience = found.audiences,
@@ -156,7 +157,8 @@ impl Candidate<'_> {
             )
         } else {
             format!(
-                "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} --ids {identity}",
+                "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} {at}",
+                at = self.identity.az_flags(),
                 identity = self.identity,
                 name = found.name,
                 theirs = found.subject,
@@ -220,7 +222,8 @@ impl Candidate<'_> {
             let problem = Problem {
                 reason: Reason::LimitReached,
                 message: format!(
-                    "Identity {identity} carries {count} of at most {LIMIT} federated credentials; there is no room for {subject}. Delete one that nobody needs (az identity federated-credential list --ids {identity}), or use one identity per Airflow.",
+                    "Identity {identity} carries {count} of at most {LIMIT} federated credentials; there is no room for {subject}. Delete one that nobody needs (az identity federated-credential list {at}), or use one identity per Airflow.",
+                    at = self.identity.az_flags(),
                     identity = self.identity,
                     count = self.live.len(),
                     subject = self.subject,
