@@ -90,6 +90,11 @@ pub struct ServiceAccountStatus {
     #[serde(default)]
     pub annotated: bool,
 
+    /// The uid of the account that was annotated: another account of that name is not it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub uid: Option<String>,
+
     /// What stands in the way, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

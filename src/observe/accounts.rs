@@ -60,6 +60,14 @@ pub struct FieldOwner {
     pub applies: bool,
 }
 
+impl Account {
+    /// Its uid, if it exists.
+    #[must_use]
+    pub fn uid(&self) -> Option<String> {
+        self.state.as_ref().map(|state| state.uid.clone())
+    }
+}
+
 impl AccountState {
     /// Whether `manager` owns one of the two annotations.
     #[must_use]

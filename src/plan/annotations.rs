@@ -104,7 +104,7 @@ fn annotate(
     if wanted.iter().all(holds) {
         return Progress::Holds;
     }
-    let was_ours = annotated_before(snapshot, account) || state.is_managed_by(&manager);
+    let was_ours = annotated_before(snapshot, account, &state.uid) || state.is_managed_by(&manager);
     let mut repair = false;
     for (key, found, value) in &wanted {
         let Some(differs) = found.value.as_ref().filter(|found| *found != value) else {
@@ -134,12 +134,13 @@ fn annotate(
     Progress::Pending(plan.push(action, after))
 }
 
-fn annotated_before(snapshot: &Snapshot, account: &str) -> bool {
+/// Whether this very account, and not a former one of that name, carried our annotations.
+fn annotated_before(snapshot: &Snapshot, account: &str, uid: &str) -> bool {
     snapshot.object.status.as_ref().is_some_and(|status| {
         status
             .service_accounts
             .iter()
-            .any(|a| a.name == account && a.annotated)
+            .any(|a| a.name == account && a.annotated && a.uid.as_deref() == Some(uid))
     })
 }
 

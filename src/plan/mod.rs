@@ -93,6 +93,8 @@ pub struct AccountPlan {
     pub subject: Subject,
     /// The credential that lets it in, once it is known which.
     pub credential_name: Option<String>,
+    /// The account's uid, if it exists.
+    pub uid: Option<String>,
     /// Whether the credential is there.
     pub credential: Progress,
     /// Whether the annotations are there.
@@ -203,6 +205,7 @@ fn refused_account(snapshot: &Snapshot, account: &Account) -> AccountPlan {
         components: account.components.clone(),
         subject: Subject::new(&snapshot.namespace, &account.name),
         credential_name: None,
+        uid: account.uid(),
         credential: Progress::Blocked(problem.clone()),
         annotation: Progress::Blocked(problem),
     }

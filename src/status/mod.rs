@@ -175,7 +175,7 @@ fn account_status(
     let annotated_before = before
         .service_accounts
         .iter()
-        .any(|a| a.name == account.name && a.annotated);
+        .any(|a| a.name == account.name && a.annotated && a.uid == account.uid);
     let is_waiting =
         matches!(&annotation, State::Not(problem) if problem.reason == Reason::Waiting);
     ServiceAccountStatus {
@@ -183,6 +183,7 @@ fn account_status(
         components: account.components.iter().copied().collect(),
         subject: account.subject.to_string(),
         credential_name: account.credential_name.clone(),
+        uid: account.uid.clone(),
         federated: !matches!(credential, State::Not(_)),
         annotated: !matches!(annotation, State::Not(_)) || is_waiting && annotated_before,
         message,

@@ -195,3 +195,18 @@ fn both_annotations_changed_at_once_leave_no_sign_of_us_but_the_status() {
         Reason::Conflict
     );
 }
+
+#[test]
+fn an_account_made_again_with_somebody_elses_annotation_is_not_the_one_that_was_ours() {
+    let mut world = converged();
+    account(&mut world, "airflow-worker", |state| {
+        state.uid = "another".into();
+        state.client_id = owned_by("kubectl-replace", false, "theirs");
+        state.tenant_id = airflow_workload_identity::observe::Annotation::default();
+    });
+    assert_eq!(planned(&world), Vec::<String>::new());
+    assert_eq!(
+        problem_of(&plan(&world), "airflow-worker").unwrap().reason,
+        Reason::Conflict
+    );
+}

@@ -35,6 +35,7 @@ pub(super) fn put(snapshot: &Snapshot, granted: &[&Account], plan: &mut Plan) {
             components: account.components.clone(),
             subject,
             credential_name,
+            uid: account.uid(),
             credential,
             annotation: waiting("The federated credential comes first."),
         });
