@@ -41,16 +41,29 @@ pub fn covers_account(grants: &[AzureIdentityGrantSpec], account: &str) -> bool 
     })
 }
 
-/// The grant that an administrator would have to create, as YAML.
+/// The grant that an administrator would have to create, as YAML; for these accounts only, or
+/// for all of the namespace if there are none.
 #[must_use]
-pub fn missing(identity: &ResourceId, namespace: &str) -> String {
+pub fn missing(identity: &ResourceId, namespace: &str, accounts: &[&str]) -> String {
+    let parts = [namespace, identity.name()].into_iter();
+    let name: Vec<&str> = parts.chain(accounts.first().copied()).collect();
+    let accounts = match accounts {
+        [] => String::new(),
+        some => format!("  serviceAccounts: [{}]\n", some.join(", ")),
+    };
     format!(
         "apiVersion: airflow-workload-identity.io/v1alpha1\n\
          kind: AzureIdentityGrant\n\
-         metadata:\n  name: {namespace}-{name}\n\
-         spec:\n  identities:\n  - resourceId: {identity}\n  namespaces:\n    names: [{namespace}]\n",
-        name = identity.name().to_ascii_lowercase().replace('_', "-"),
+         metadata:\n  name: {name}\n\
+         spec:\n  identities:\n  - resourceId: {identity}\n  namespaces:\n    names: [{namespace}]\n{accounts}",
+        name = object_name(&name.join("-")),
     )
+}
+
+/// The name of an identity may hold, and end in, what that of a Kubernetes object may not.
+fn object_name(text: &str) -> String {
+    let name = text.to_ascii_lowercase().replace(['_', '.'], "-");
+    name.trim_matches('-').to_owned()
 }
 
 /// What does not parse grants nothing.
@@ -168,10 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn the_grant_in_the_message_is_the_one_that_is_missing() {
-        let airflow: ResourceId = AIRFLOW.parse().unwrap();
-        let yaml = missing(&airflow, "airflow");
-        let grant: crate::api::AzureIdentityGrant = serde_saphyr::from_str(&yaml).unwrap();
-        assert!(covers(&grant.spec, &airflow, &namespace("airflow", &[])));
+    fn the_grant_in_the_message_is_the_one_that_is_missing_and_no_more() {
+        let identity: ResourceId = format!("{AIRFLOW}_").parse().unwrap();
+        for accounts in [&[][..], &["airflow.worker"]] {
+            let yaml = missing(&identity, "airflow", accounts);
+            let grant: crate::api::AzureIdentityGrant = serde_saphyr::from_str(&yaml).unwrap();
+            assert!(covers(&grant.spec, &identity, &namespace("airflow", &[])));
+            assert_eq!(grant.spec.service_accounts, accounts);
+            let name = grant.metadata.name.unwrap();
+            assert!(
+                name.starts_with("airflow-airflow") && !name.ends_with('-') && !name.contains('.'),
+                "{name}"
+            );
+        }
     }
 }

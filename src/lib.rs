@@ -10,7 +10,11 @@
 //! |---|---|
 //! | [`api`] | the custom resources, as users write and read them |
 //! | [`model`] | parsed vocabulary: resource IDs, issuers, subjects, federated credentials |
-//! | [`azure`] | the Azure Resource Manager client; knows nothing of the operator |
+//! | [`azure`] | the Azure Resource Manager client and the owner of each identity; knows nothing of the operator |
+//! | [`grant`] | who may federate what |
+//! | [`layout`] | which Secrets an object asks for |
+//! | [`issuers`] | the issuers that the cluster has had |
+//! | [`problem`] | what stands in the way, and when it is worth another try |
 //! | [`observe`] | reads the cluster and Azure; never writes |
 //! | [`plan`] | pure: what has to be done, and what stands in the way |
 //! | [`apply`] | the effects, one result per step |
@@ -26,6 +30,8 @@ pub mod azure;
 pub mod cli;
 pub mod controller;
 pub mod grant;
+pub mod issuers;
+pub mod layout;
 pub mod model;
 pub mod observe;
 pub mod plan;

@@ -57,7 +57,8 @@ impl Problem {
             )
         };
         let (reason, retry, advice) = match error.kind {
-            Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; tried again.".into()),
+            Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; it is tried again.".into()),
+            Kind::Outdated => (Reason::AzureBusy, Retry::Backoff, "Read again.".into()),
             Kind::DuplicateSubject => (Reason::Conflict, Retry::Backoff, "Another credential of the identity trusts the same account; read again.".into()),
             Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: az identity federated-credential list {at}", at = identity.az_flags())),
             Kind::Invalid => (Reason::AzureRefused, Retry::Slow, "Azure refuses the request as it is.".into()),
@@ -66,9 +67,10 @@ impl Problem {
             Kind::Forbidden => (Reason::AzureForbidden, Retry::Slow, role()),
             Kind::PolicyDenied => (Reason::AzurePolicy, Retry::Slow, "An Azure Policy limits the issuers of federated credentials; exempt the identity or allow the cluster's issuer.".into()),
             Kind::Locked => (Reason::AzureLocked, Retry::Slow, format!("Remove the delete lock that covers the identity: az lock list --resource {identity}")),
-            Kind::Throttled => (Reason::AzureThrottled, error.retry_after.map_or(Retry::Backoff, Retry::After), "Azure asks to slow down; tried again.".into()),
+            Kind::Throttled => (Reason::AzureThrottled, error.retry_after.map_or(Retry::Backoff, Retry::After), "Azure asks to slow down; it is tried again.".into()),
+            Kind::WrongTenant => (Reason::AzureWrongTenant, Retry::Slow, "The identity's subscription belongs to another Entra tenant than the one that the operator signs in to. Use an identity of the operator's tenant, or run an operator that signs in to the other one.".into()),
             Kind::Unauthenticated => (Reason::AzureUnauthenticated, Retry::Slow, "Azure does not accept the operator's own sign-in. Check the federated credential, client ID and tenant ID of the operator's ServiceAccount.".into()),
-            Kind::Unavailable => (Reason::AzureUnavailable, Retry::Backoff, "Azure cannot be reached or is out of order; tried again.".into()),
+            Kind::Unavailable => (Reason::AzureUnavailable, Retry::Backoff, "Azure cannot be reached or is out of order; it is tried again.".into()),
             Kind::Unexpected => (Reason::AzureRefused, Retry::Slow, "Azure answered in a way that the operator does not know.".into()),
         };
         Self {
@@ -94,7 +96,7 @@ impl Problem {
         };
         Self {
             reason: Reason::ClusterError,
-            message: format!("{what}: {error}. Tried again."),
+            message: format!("{what}: {error}. It is tried again."),
             retry,
         }
     }
@@ -104,11 +106,19 @@ impl Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The API server refused, or was out of reach.
-    #[error("{0}")]
+    #[error("{}", text(.0))]
     Api(#[from] kube::Error),
     /// No answer in time.
     #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// kube's own text repeats the whole answer in Rust's debug form.
+fn text(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.message),
+        other => other.to_string(),
+    }
 }
 
 impl ClusterError {

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::status::AirflowWorkloadIdentityStatus;
+use super::{
+    Airflow, Azure, Connection, ConnectionSecret, ConnectionType, KeyVaultBackend,
+    status::AirflowWorkloadIdentityStatus,
+};
 
 /// What the user wants: which identity, whose ServiceAccounts, which connections.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -28,15 +31,32 @@ use super::status::AirflowWorkloadIdentityStatus;
     printcolumn(name = "Accounts", type_ = "string", json_path = ".status.accounts"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63")
-        .message("metadata.name must be at most 63 characters")
+        .message("metadata.name must be at most 63 characters"),
+    validation = Rule::new("!has(self.spec.keyVaultBackend) || self.spec.?connectionSecret.?name.orValue('') != self.metadata.name + '-airflow-key-vault'")
+        .message("spec.connectionSecret.name must not be <metadata.name>-airflow-key-vault: that Secret holds the settings of keyVaultBackend")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(r"self.connectionSecret.format != 'Environment' || self.connections.all(c, c.id.matches('^[A-Za-z_][A-Za-z0-9_]*$'))")
+        .message("with format Environment, connection IDs must be letters, digits and underscores, and not start with a digit: the ID becomes the environment variable AIRFLOW_CONN_<ID>")
+        .field_path(".connections"),
+    validation = Rule::new("self.connectionSecret.format != 'Environment' || self.connections.all(a, self.connections.exists_one(b, a.id.upperAscii() == b.id.upperAscii()))")
+        .message("with format Environment, connection IDs must differ in more than case: Airflow looks them up as AIRFLOW_CONN_<ID> in upper case")
+        .field_path(".connections"),
+    validation = Rule::new(r"self.connectionSecret.format != 'SecretsBackend' || self.connections.all(c, c.id.matches('^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$'))")
+        .message("with format SecretsBackend, connection IDs must be at most 63 letters, digits, - . and _, and begin and end with a letter or digit: the ID becomes a label")
+        .field_path(".connections"),
+    validation = Rule::new("!has(self.keyVaultBackend) || self.connectionSecret.format == 'Environment'")
+        .message("keyVaultBackend needs connectionSecret.format Environment: Airflow has room for one secrets backend only")
+        .field_path(".keyVaultBackend")
+)]
 pub struct AirflowWorkloadIdentitySpec {
     /// The Azure identity that Airflow's pods become.
     pub identity: Identity,
 
     /// Whose ServiceAccounts are federated with the identity. Only accounts of this object's
-    /// own namespace.
+    /// own namespace. Left out: those of the one Airflow that is installed in the namespace.
+    #[serde(default)]
     pub airflow: Airflow,
 
     /// How the federated identity credentials on the identity are named and what becomes of
@@ -48,17 +68,19 @@ pub struct AirflowWorkloadIdentitySpec {
     /// volume has exactly one source.
     #[serde(default = "default_connections")]
     #[schemars(length(max = 32))]
-    #[x_kube(
-        merge_strategy = ListMerge::Map(vec!["id".into()]),
-        validation = Rule::new("self.all(a, self.exists_one(b, a.id.upperAscii() == b.id.upperAscii()))")
-            .message("connection IDs must differ in more than case: Airflow looks them up as AIRFLOW_CONN_<ID> in upper case")
-    )]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub connections: Vec<Connection>,
 
-    /// The Secret that holds the connections. It is created by the operator; a Secret that
+    /// The Secret, or Secrets, that hold the connections. The operator creates them; a Secret that
     /// someone else made is never overwritten.
     #[serde(default)]
     pub connection_secret: ConnectionSecret,
+
+    /// Settings for Airflow's Azure Key Vault secrets backend, under the same identity: a Secret
+    /// `<name of this object>-airflow-key-vault` with the variables `AIRFLOW__SECRETS__BACKEND` and
+    /// `AIRFLOW__SECRETS__BACKEND_KWARGS`, for `envFrom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_vault_backend: Option<KeyVaultBackend>,
 
     /// While true, the operator writes nothing for this object, neither to the cluster nor to
     /// Azure. What it has written stays, unless the grant is taken away. Deleting the object still
@@ -99,83 +121,6 @@ pub struct ManagedIdentity {
     pub resource_id: String,
 }
 
-/// Where Airflow's ServiceAccounts are found.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.helmRelease) || size(self.serviceAccounts) > 0")
-    .message("set helmRelease to the name of Airflow's Helm release (`helm list -n <namespace>`), or list serviceAccounts by name"))]
-pub struct Airflow {
-    /// The Helm release of Airflow (the official or Astronomer's chart) in this namespace. Its
-    /// ServiceAccounts are found through the running workloads and the accounts' own labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 53))]
-    pub helm_release: Option<String>,
-
-    /// The components of the release whose ServiceAccounts get the identity.
-    #[serde(default = "default_components")]
-    #[schemars(length(max = 6))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub components: Vec<Component>,
-
-    /// More ServiceAccounts of this namespace, by name. They may not exist yet: the operator
-    /// federates them at once and annotates them when they appear.
-    #[serde(default)]
-    #[schemars(
-        length(max = 20),
-        inner(
-            length(min = 1, max = 253),
-            regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-        )
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub service_accounts: Vec<String>,
-}
-
-/// A component of Airflow, by the name that its Helm charts put into the `component` label.
-#[derive(
-    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Component {
-    /// Airflow 3: the API server; it reads remote logs from Azure.
-    ApiServer,
-    /// Parses the DAGs.
-    DagProcessor,
-    /// Schedules; with the LocalExecutor it runs the tasks, too.
-    Scheduler,
-    /// Runs deferred tasks.
-    Triggerer,
-    /// Airflow 2: the web server; it reads remote logs from Azure.
-    Webserver,
-    /// Runs the tasks: Celery workers and the pods of the KubernetesExecutor.
-    Worker,
-}
-
-impl Component {
-    /// All components.
-    pub const ALL: [Self; 6] = [
-        Self::ApiServer,
-        Self::DagProcessor,
-        Self::Scheduler,
-        Self::Triggerer,
-        Self::Webserver,
-        Self::Worker,
-    ];
-
-    /// The value of the `component` label, for example `dag-processor`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ApiServer => "api-server",
-            Self::DagProcessor => "dag-processor",
-            Self::Scheduler => "scheduler",
-            Self::Triggerer => "triggerer",
-            Self::Webserver => "webserver",
-            Self::Worker => "worker",
-        }
-    }
-}
-
 /// Federated identity credentials: their names and their end.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -190,9 +135,25 @@ pub struct Federation {
     )]
     pub credential_name: Option<String>,
 
+    /// What becomes of credentials that somebody else wrote for these accounts and this cluster,
+    /// for example with the guide's `az` loop.
+    #[serde(default)]
+    pub existing_credentials: ExistingCredentials,
+
     /// Whether the credentials are deleted with this object, or kept.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// What becomes of credentials that somebody else wrote and that let an account in.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ExistingCredentials {
+    /// They are used as they are. They are never changed or deleted.
+    #[default]
+    Use,
+    /// They become this object's: repaired when somebody changes them, and deleted when they are
+    /// no longer wanted. They keep their names.
+    Adopt,
 }
 
 /// What becomes of the credentials when they are no longer wanted.
@@ -205,74 +166,10 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// An Airflow connection: its ID and exactly one connection type.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.azure)")
-    .message("set exactly one connection type; known types: azure (write `azure: {}` for its defaults)"))]
-pub struct Connection {
-    /// The connection's ID in Airflow, for example `azure_default`.
-    #[schemars(length(min = 1, max = 200))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z_][A-Za-z0-9_]*$')")
-        .message("must be letters, digits and underscores, and not start with a digit: the ID becomes the environment variable AIRFLOW_CONN_<ID>"))]
-    pub id: String,
-
-    /// Azure Resource Manager (Airflow's connection type `azure`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub azure: Option<AzureConnection>,
-}
-
-/// Airflow's connection type `azure`.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct AzureConnection {
-    /// The subscription that Airflow's hooks work in. Left out, a hook asks for it when it
-    /// needs one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subscription_id: Option<Uuid>,
-
-    /// Gives DAG code an `azure.identity.DefaultAzureCredential` instead of the adapter for old
-    /// Azure SDKs (Airflow's extra `use_azure_identity_object`). Left out, Airflow decides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub use_azure_identity_object: Option<bool>,
-}
-
-/// The Secret that holds the connections.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct ConnectionSecret {
-    /// The Secret's name. Left out: `<name of this object>-airflow-connections`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-    )]
-    pub name: Option<String>,
-
-    /// How Airflow reads the Secret.
-    #[serde(default)]
-    pub format: SecretFormat,
-}
-
-/// How Airflow reads the Secret.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SecretFormat {
-    /// One key `AIRFLOW_CONN_<ID>` per connection, for `envFrom`.
-    #[default]
-    Environment,
-}
-
-fn default_components() -> Vec<Component> {
-    vec![
-        Component::Scheduler,
-        Component::Triggerer,
-        Component::Worker,
-    ]
-}
-
 fn default_connections() -> Vec<Connection> {
     vec![Connection {
         id: "azure_default".into(),
-        azure: Some(AzureConnection::default()),
+        to: ConnectionType::Azure(Azure::default()),
+        extra: Vec::new(),
     }]
 }

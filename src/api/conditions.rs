@@ -59,6 +59,10 @@ pub enum Reason {
     /// No grant covers the object.
     NotGranted,
 
+    /// The spec leaves open which Airflow is meant, and there is none in the namespace.
+    AirflowNotFound,
+    /// The spec leaves open which Airflow is meant, and there is more than one in the namespace.
+    AirflowAmbiguous,
     /// No ServiceAccount of the release was found.
     NoServiceAccounts,
     /// A ServiceAccount does not exist yet.
@@ -70,6 +74,8 @@ pub enum Reason {
 
     /// Azure does not accept the operator's own token.
     AzureUnauthenticated,
+    /// The identity belongs to another Entra tenant than the operator.
+    AzureWrongTenant,
     /// The operator lacks a role on the identity.
     AzureForbidden,
     /// An Azure Policy refuses the credential.

@@ -1,21 +1,30 @@
 //! The public contract: custom resources, and every name that the operator puts on an object.
 
+mod airflow;
 mod airflow_workload_identity;
 mod azure_identity_grant;
 mod conditions;
+mod connections;
+mod secrets;
 mod status;
 
+pub use airflow::{Airflow, Component};
 pub use airflow_workload_identity::{
-    Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentitySpec, AzureConnection, Component,
-    Connection, ConnectionSecret, DeletionPolicy, Federation, Identity, ManagedIdentity,
-    SecretFormat,
+    AirflowWorkloadIdentity, AirflowWorkloadIdentitySpec, DeletionPolicy, ExistingCredentials,
+    Federation, Identity, ManagedIdentity,
 };
 pub use azure_identity_grant::{
     AzureIdentityGrant, AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces,
 };
 pub use conditions::{ConditionType, Reason};
+pub use connections::{
+    AiAgents, Azure, Batch, Connection, ConnectionType, ContainerRegistry, Cosmos, DataExplorer,
+    DataFactory, ExtraField, ResourceGroup, ServiceBus, StorageAccount, Subscription, Synapse,
+};
+pub use secrets::{ConnectionSecret, KeyVaultBackend, SecretFormat};
 pub use status::{
-    AirflowWorkloadIdentityStatus, CredentialRecord, SecretStatus, ServiceAccountStatus,
+    AirflowStatus, AirflowWorkloadIdentityStatus, CredentialRecord, SecretStatus,
+    ServiceAccountStatus,
 };
 
 /// API group of both kinds.
@@ -24,10 +33,16 @@ pub const GROUP: &str = "airflow-workload-identity.io";
 pub const OPERATOR: &str = "airflow-workload-identity";
 /// Keeps a deleted object until its credentials, annotations and Secret are gone.
 pub const FINALIZER: &str = "airflow-workload-identity.io/cleanup";
+/// On an object that is being deleted: let it go, and leave on the identity what cannot be deleted.
+pub const ABANDON_ANNOTATION: &str = "airflow-workload-identity.io/abandon-credentials";
 /// On the connection Secret: SHA-256 of its data, so that a rollout can follow it.
 pub const CHECKSUM_ANNOTATION: &str = "airflow-workload-identity.io/checksum";
 /// On objects that the operator creates. <https://kubernetes.io/docs/reference/labels-annotations-taints/>
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// Label by which the Kubernetes secrets backend of Airflow finds a connection.
+/// <https://airflow.apache.org/docs/apache-airflow-providers-cncf-kubernetes/stable/secrets-backends/kubernetes-secrets-backend.html>
+pub const CONNECTION_ID_LABEL: &str = "airflow.apache.org/connection-id";
 
 /// ServiceAccount annotation that the Azure webhook turns into `AZURE_CLIENT_ID`.
 /// <https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>

@@ -1,6 +1,6 @@
 //! What the operator reports on an `AirflowWorkloadIdentity`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,10 @@ pub struct AirflowWorkloadIdentityStatus {
     #[schemars(length(max = 600))]
     pub issuer: Option<String>,
 
+    /// The Airflow that is meant, in the words of `spec.airflow`.
+    #[serde(default)]
+    pub airflow: Option<AirflowStatus>,
+
     /// How many of the accounts are federated and annotated, for example `3/3`.
     #[serde(default)]
     #[schemars(length(max = 16))]
@@ -49,15 +53,36 @@ pub struct AirflowWorkloadIdentityStatus {
     #[schemars(length(max = 256))]
     pub credentials: Vec<CredentialRecord>,
 
-    /// The Secret with the connections.
+    /// The Secrets with the connections and, if asked for, with the settings of the Key Vault
+    /// backend.
     #[serde(default)]
-    pub connection_secret: Option<SecretStatus>,
+    #[schemars(length(max = 33))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub secrets: Vec<SecretStatus>,
+
+    /// Whether there is, or may be, a Role for the connections that the operator wrote.
+    #[serde(default)]
+    pub reader_role: bool,
 
     /// `Ready`, and one condition per step beneath it.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// An Airflow in the namespace. Exactly one is set.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AirflowStatus {
+    /// The Helm release.
+    #[serde(default)]
+    #[schemars(length(max = 63))]
+    pub helm_release: Option<String>,
+    /// The Stackable AirflowCluster.
+    #[serde(default)]
+    #[schemars(length(max = 63))]
+    pub stackable_cluster: Option<String>,
 }
 
 /// One ServiceAccount of the object.
@@ -85,6 +110,11 @@ pub struct ServiceAccountStatus {
     /// The credential is on the identity. Stays true through a moment without Azure.
     #[serde(default)]
     pub federated: bool,
+
+    /// When the operator last wrote that credential. Entra may take some minutes until it takes
+    /// the account's tokens everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federated_at: Option<Time>,
 
     /// The account carries the client and tenant ID.
     #[serde(default)]
@@ -121,7 +151,7 @@ pub struct CredentialRecord {
     pub subject: String,
 }
 
-/// The Secret with the connections.
+/// A Secret that the operator wrote.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretStatus {

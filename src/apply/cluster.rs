@@ -20,8 +20,7 @@ use super::outdated;
 use crate::{
     api::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CHECKSUM_ANNOTATION,
-        CLIENT_ID_ANNOTATION, FINALIZER, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
-        account_field_manager,
+        CLIENT_ID_ANNOTATION, FINALIZER, OPERATOR, TENANT_ID_ANNOTATION, account_field_manager,
     },
     observe::Existing,
     plan::Ids,
@@ -157,34 +156,42 @@ async fn apply_annotations(
         .map(drop)
 }
 
-pub(super) async fn write_secret(
-    client: &Client,
+pub(super) fn secret(
     object: &AirflowWorkloadIdentity,
     name: &str,
+    labels: &BTreeMap<String, String>,
     data: &BTreeMap<String, ByteString>,
     checksum: &str,
-    replaces: Option<&str>,
-) -> Result<(), Problem> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
-    let secret = Secret {
+) -> Secret {
+    Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some([(MANAGED_BY_LABEL.to_owned(), OPERATOR.to_owned())].into()),
+            labels: Some(labels.clone()),
             annotations: Some([(CHECKSUM_ANNOTATION.to_owned(), checksum.to_owned())].into()),
             owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
-            resource_version: replaces.map(str::to_owned),
             ..ObjectMeta::default()
         },
         data: Some(data.clone()),
         ..Secret::default()
-    };
+    }
+}
+
+pub(super) async fn write_secret(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    mut secret: Secret,
+    replaces: Option<&str>,
+) -> Result<(), Problem> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
+    let name = secret.name_any();
+    secret.metadata.resource_version = replaces.map(str::to_owned);
     let params = PostParams {
         field_manager: Some(OPERATOR.into()),
         ..PostParams::default()
     };
     let result = match replaces {
         None => bounded(api.create(&params, &secret)).await,
-        Some(_) => bounded(api.replace(name, &params, &secret)).await,
+        Some(_) => bounded(api.replace(&name, &params, &secret)).await,
     };
     result
         .map(drop)

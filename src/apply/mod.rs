@@ -2,14 +2,18 @@
 //! its sake.
 
 mod cluster;
+mod reader_role;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kube::Client;
+use kube::{Client, ResourceExt};
 
 use crate::{
-    api::{AirflowWorkloadIdentity, CredentialRecord, Reason},
+    api::{AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CredentialRecord, Reason},
     azure::Identities,
+    issuers::IssuerHistory,
+    model::Subject,
+    observe::Stores,
     plan::{Action, Finalizer, Plan},
     problem::Problem,
 };
@@ -20,8 +24,12 @@ pub use cluster::write_status;
 pub struct Sinks {
     /// The API server.
     pub client: Client,
+    /// What grants say at the moment of a write; it may have waited for its turn.
+    pub stores: Stores,
     /// Azure.
     pub identities: Arc<Identities>,
+    /// The issuers that the cluster has had.
+    pub history: Arc<IssuerHistory>,
 }
 
 /// What became of a plan.
@@ -54,10 +62,15 @@ impl Outcome {
     }
 }
 
-/// Carries the plan out.
-pub async fn apply(sinks: &Sinks, object: &AirflowWorkloadIdentity, plan: &Plan) -> Outcome {
+/// Carries the plan out. `ahead` is the status that is written before the first credential is.
+pub async fn apply(
+    sinks: &Sinks,
+    object: &AirflowWorkloadIdentity,
+    plan: &Plan,
+    ahead: &AirflowWorkloadIdentityStatus,
+) -> Outcome {
     let mut outcome = Outcome::default();
-    if let Err(problem) = prepare(sinks, object, plan).await {
+    if let Err(problem) = prepare(sinks, object, plan, ahead).await {
         outcome.failed = Some(problem);
         return outcome;
     }
@@ -89,11 +102,13 @@ pub async fn apply(sinks: &Sinks, object: &AirflowWorkloadIdentity, plan: &Plan)
 }
 
 /// What has to be on record before the first effect: the finalizer, or a deletion would leave
-/// traces; and the credentials, or a crash would leave some that nobody knows.
+/// traces; and the credentials, or a crash would leave some that nobody knows. A write may wait
+/// long for its turn, so the status says at once what is going on.
 async fn prepare(
     sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     plan: &Plan,
+    ahead: &AirflowWorkloadIdentityStatus,
 ) -> Result<(), Problem> {
     if plan.finalizer == Finalizer::Add {
         cluster::add_finalizer(&sinks.client, object).await?;
@@ -107,10 +122,14 @@ async fn prepare(
         .steps
         .iter()
         .any(|step| matches!(step.action, Action::PutCredential { .. }));
+    if writes
+        && plan.issuer_is_new
+        && let Some(issuer) = &plan.issuer
+    {
+        sinks.history.remember(issuer).await?;
+    }
     if writes && !plan.records.iter().all(|record| recorded.contains(record)) {
-        let mut status = object.status.clone().unwrap_or_default();
-        status.credentials = plan.records.iter().cloned().collect();
-        cluster::write_status(&sinks.client, object, &status).await?;
+        cluster::write_status(&sinks.client, object, ahead).await?;
     }
     Ok(())
 }
@@ -126,14 +145,21 @@ async fn take(
             identity,
             name,
             properties,
-        } => sinks
+            replaces,
+        } => {
+            let namespace = object.namespace().unwrap_or_default();
+            let account = Subject::account_in(&properties.subject, &namespace);
+            let is_allowed =
+                || account.is_some_and(|name| sinks.stores.is_granted(identity, &namespace, name));
+            sinks
+                .identities
+                .put(identity, name, properties, replaces.as_ref(), &is_allowed)
+                .await
+                .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error))
+        }
+        Action::DeleteCredential { seen, identity, .. } => sinks
             .identities
-            .put(identity, name, properties)
-            .await
-            .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error)),
-        Action::DeleteCredential { record, identity } => sinks
-            .identities
-            .delete(identity, &record.name)
+            .delete(identity, seen)
             .await
             .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error)),
         Action::Annotate {
@@ -144,11 +170,19 @@ async fn take(
         Action::Release { account } => cluster::release(client, object, account).await,
         Action::WriteSecret {
             name,
+            labels,
             data,
             checksum,
             replaces,
-        } => cluster::write_secret(client, object, name, data, checksum, replaces.as_deref()).await,
+        } => {
+            let secret = cluster::secret(object, name, labels, data, checksum);
+            cluster::write_secret(client, object, secret, replaces.as_deref()).await
+        }
         Action::DeleteSecret(secret) => cluster::delete_secret(client, object, secret).await,
+        Action::WriteReaderRole { name, accounts } => {
+            reader_role::write(client, object, name, accounts).await
+        }
+        Action::DeleteReaderRole { name } => reader_role::delete(client, object, name).await,
     }
 }
 
@@ -156,7 +190,7 @@ async fn take(
 fn outdated(what: &str) -> Problem {
     Problem {
         reason: Reason::ClusterError,
-        message: format!("{what}: it changed in the meantime. Tried again."),
+        message: format!("{what}: it changed in the meantime. It is tried again."),
         retry: crate::problem::Retry::Backoff,
     }
 }

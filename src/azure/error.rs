@@ -26,8 +26,12 @@ pub enum ArmErrorKind {
     PolicyDenied,
     /// A lock refuses it.
     Locked,
+    /// What a write was decided on no longer holds; Azure was not asked.
+    Outdated,
     /// Too many requests.
     Throttled,
+    /// The identity's subscription belongs to another tenant than the operator's token.
+    WrongTenant,
     /// The operator's token is refused, or Entra gives none.
     Unauthenticated,
     /// Azure is out of order or out of reach.
@@ -64,7 +68,8 @@ const TABLE: &[Row] = &[
     // The code for more than 20 credentials is not documented; the operator counts first.
     row(400, "", "limit", ArmErrorKind::LimitReached),
     row(400, "", "maximum", ArmErrorKind::LimitReached),
-    row(400, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::Unauthenticated),
+    row(400, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::WrongTenant),
+    row(401, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::WrongTenant),
     row(400, "", "", ArmErrorKind::Invalid),
     row(401, "", "", ArmErrorKind::Unauthenticated),
     row(403, "RequestDisallowedByPolicy", "", ArmErrorKind::PolicyDenied),
@@ -197,10 +202,10 @@ mod tests {
             (400, "BadRequest", "Too many credentials: the maximum is 20.", LimitReached),
             (400, "BadRequest", "The limit of 20 was reached.", LimitReached),
             (400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required", Invalid),
-            (400, "InvalidAuthenticationTokenTenant", "", Unauthenticated),
+            (400, "InvalidAuthenticationTokenTenant", "", WrongTenant),
             (401, "AuthenticationFailed", "", Unauthenticated),
             (401, "ExpiredAuthenticationToken", "", Unauthenticated),
-            (401, "InvalidAuthenticationTokenTenant", "", Unauthenticated),
+            (401, "InvalidAuthenticationTokenTenant", "", WrongTenant),
             (403, "AuthorizationFailed", "", Forbidden),
             (403, "LinkedAuthorizationFailed", "", Forbidden),
             (403, "RequestDisallowedByPolicy", "", PolicyDenied),

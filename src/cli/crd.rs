@@ -34,20 +34,31 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The definition as YAML. Optional fields are not nullable, so that the API server takes
-/// `field: null` (YAML's `field:` with nothing behind it) for a field that is left out.
+/// `field: null` (YAML's `field:` with nothing behind it) for a field that is left out. And there
+/// is no `oneOf`: our own rules say the same, in words that help. And descriptions have no line
+/// breaks but those between paragraphs: `kubectl explain` sets its own.
 fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
     let mut value = serde_json::to_value(crd)?;
-    remove_nullable(&mut value);
+    simplify(&mut value);
     Ok(serde_saphyr::to_string(&value)?)
 }
 
-fn remove_nullable(value: &mut Value) {
+fn simplify(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|key, value| !(key == "nullable" && value.is_boolean()));
-            fields.values_mut().for_each(remove_nullable);
+            fields.retain(|key, value| {
+                !(key == "nullable" && value.is_boolean() || key == "oneOf" && value.is_array())
+            });
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                let paragraphs: Vec<String> = text
+                    .split("\n\n")
+                    .map(|paragraph| paragraph.replace('\n', " "))
+                    .collect();
+                *text = paragraphs.join("\n\n");
+            }
+            fields.values_mut().for_each(simplify);
         }
-        Value::Array(items) => items.iter_mut().for_each(remove_nullable),
+        Value::Array(items) => items.iter_mut().for_each(simplify),
         _ => {}
     }
 }

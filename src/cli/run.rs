@@ -54,6 +54,11 @@ pub struct Args {
     #[arg(long, env = "AWI_AZURE_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     azure_timeout: Duration,
 
+    /// The operator's own namespace, where it remembers the issuers that the cluster has had. Left
+    /// out: that of the operator's pod.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+
     /// How often a converged object is compared with Azure again.
     #[arg(long, env = "AWI_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     resync: Duration,
@@ -89,6 +94,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         .context("no Kubernetes cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
     // The controller tries again by itself; a client that does, too, holds a pass for minutes.
     config.default_retry = false;
+    let own = args.namespace.filter(|namespace| !namespace.is_empty());
+    let namespace = own.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config)?;
 
     let stop = stop_signal()?;
@@ -97,6 +104,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         resync: args.resync,
         audience: cloud.federation_audience,
         issuer: IssuerSource::new(args.issuer),
+        namespace,
     };
     controller::run(client, arm, settings, stop).await;
     tracing::info!("stopped");
@@ -119,7 +127,12 @@ const QUIET: &str = "info,kube_client=off,kube_runtime=off";
 
 fn start_logging(format: LogFormat) {
     use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+    // `RUST_LOG=` is how a manifest leaves it out; it is not a wish for silence.
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = Some(asked.as_str()).filter(|directives| !directives.trim().is_empty());
+    let filter = asked
+        .and_then(|directives| EnvFilter::try_new(directives).ok())
+        .unwrap_or_else(|| EnvFilter::new(QUIET));
     let subscriber = fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -62,7 +62,9 @@ fn effect(action: &Action) -> (&'static str, String, &str) {
             ),
             name.as_str(),
         ),
-        Action::DeleteCredential { identity, record } => (
+        Action::DeleteCredential {
+            identity, record, ..
+        } => (
             "CredentialsDeleted",
             format!(
                 "Deleted federated credentials from identity {}",
@@ -94,6 +96,8 @@ fn effect(action: &Action) -> (&'static str, String, &str) {
             &account.name,
         ),
         Action::WriteSecret { name, .. } => ("ConnectionsWritten", "Wrote Secret".into(), name),
+        Action::WriteReaderRole { name, .. } => ("ConnectionsWritten", "Wrote Role".into(), name),
+        Action::DeleteReaderRole { name } => ("ConnectionsDeleted", "Deleted Role".into(), name),
         Action::DeleteSecret(secret) => {
             ("ConnectionsDeleted", "Deleted Secret".into(), &secret.name)
         }

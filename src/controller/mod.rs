@@ -10,7 +10,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{StreamExt, channel::mpsc};
 use kube::{
-    Client, ResourceExt,
+    Client,
     runtime::{
         controller::{Config, Controller},
         events::{Recorder, Reporter},
@@ -22,10 +22,11 @@ use crate::{
     apply::Sinks,
     azure::ArmClient,
     azure::Identities,
-    observe::{IssuerSource, Sources},
+    issuers::IssuerHistory,
+    observe::{IssuerSource, Sources, Stores},
 };
 use reconcile::Context;
-use watches::Watches;
+use watches::{Refs, Watches};
 
 /// What the loop needs to know.
 pub struct Settings {
@@ -35,6 +36,8 @@ pub struct Settings {
     pub audience: String,
     /// Who signs the cluster's ServiceAccount tokens.
     pub issuer: IssuerSource,
+    /// The operator's own namespace.
+    pub namespace: String,
 }
 
 /// Runs until `stop` resolves, then lets the passes under way finish.
@@ -47,6 +50,7 @@ pub async fn run(
     let watches = Watches::new(&client);
     let stores = watches.stores.clone();
     let identities = Arc::new(Identities::new(arm));
+    let history = Arc::new(IssuerHistory::new(client.clone(), &settings.namespace));
     let (wake, woken) = mpsc::unbounded();
     let reporter = Reporter {
         controller: OPERATOR.into(),
@@ -58,46 +62,34 @@ pub async fn run(
             stores: stores.clone(),
             identities: identities.clone(),
             issuer: settings.issuer,
+            history: history.clone(),
             audience: settings.audience,
         },
         Sinks {
             client: client.clone(),
-            identities,
+            stores: stores.clone(),
+            identities: identities.clone(),
+            history,
         },
         Recorder::new(client, reporter),
         settings.resync,
         wake,
     );
 
-    let on = |stores: &crate::observe::Stores| stores.clone();
-    let (s1, s2, s3, s4, s5, s6) = (
-        on(&stores),
-        on(&stores),
-        on(&stores),
-        on(&stores),
-        on(&stores),
-        on(&stores),
-    );
     Controller::for_stream(watches.objects, stores.objects.clone())
         .with_config(Config::default().debounce(Duration::from_millis(50)))
-        .watches_stream(watches.grants, move |_| watches::all(&s1))
-        .watches_stream(watches.namespaces, move |ns| {
-            watches::in_namespace(&s2, &ns.name_any())
-        })
-        .watches_stream(watches.accounts, move |account| {
-            watches::of_account(&s3, &account)
-        })
-        .watches_stream(watches.secrets, move |secret| {
-            watches::of_secret(&s4, &secret)
-        })
-        .watches_stream(watches.deployments, move |workload| {
-            watches::of_workload(&s5, &workload)
-        })
-        .watches_stream(watches.stateful_sets, move |workload| {
-            watches::of_workload(&s6, &workload)
-        })
+        .watches_stream(watches.grants, on(&stores, |s, _| watches::all(s)))
+        .watches_stream(watches.namespaces, on(&stores, watches::of_namespace))
+        .watches_stream(watches.accounts, on(&stores, watches::of_account))
+        .watches_stream(watches.secrets, on(&stores, watches::of_secret))
+        .watches_stream(watches.deployments, on(&stores, watches::of_workload))
+        .watches_stream(watches.stateful_sets, on(&stores, watches::of_workload))
+        .watches_stream(watches.configs, on(&stores, watches::of_config))
         .reconcile_on(woken)
-        .graceful_shutdown_on(stop)
+        .graceful_shutdown_on(async move {
+            stop.await;
+            identities.stop();
+        })
         .run(
             reconcile::reconcile,
             reconcile::never_fails,
@@ -110,4 +102,13 @@ pub async fn run(
             }
         })
         .await;
+}
+
+/// The mapper of one watch: which objects an event of it concerns.
+fn on<K: 'static>(
+    stores: &Stores,
+    map: fn(&Stores, &K) -> Refs,
+) -> impl Fn(K) -> Refs + Send + 'static {
+    let stores = stores.clone();
+    move |event| map(&stores, &event)
 }

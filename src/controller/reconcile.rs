@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::channel::mpsc;
@@ -22,20 +22,23 @@ use tracing::Instrument;
 
 use super::{
     events::{events, unreadable},
-    retry::{delay, is_attempt},
+    retry::{delay, is_attempt, rest},
     watches::Object,
 };
 use crate::{
     api::AirflowWorkloadIdentity,
-    apply::{Outcome, Sinks, apply, write_status},
+    apply::{Outcome, Sinks, StepResult, apply, write_status},
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
     problem::bounded,
-    status::{problems, status},
+    status::{problems, settles_in, status},
 };
 
 /// What Azure said must not be older than this when it is written to.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// Without a write for so long, an object is at peace.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// What all passes share.
 pub(super) struct Context {
@@ -51,6 +54,8 @@ pub(super) struct Context {
 #[derive(Default)]
 struct Memory {
     attempts: u32,
+    /// How many passes wrote something lately, and when the last of them did.
+    writes: Option<(u32, Instant)>,
     /// The object after our last write: the watch may still show an older one.
     written: Option<AirflowWorkloadIdentity>,
 }
@@ -127,12 +132,31 @@ pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -
 async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     context.sources.stores.ready().await;
     let uid = watched.uid().unwrap_or_default();
+    let rest = context.memory(&uid, |memory| {
+        let (count, at) = memory.writes?;
+        rest(count).checked_sub(at.elapsed())
+    });
+    if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+        return Next::requeue(rest);
+    }
     let object = context.memory(&uid, |memory| newest(watched, memory.written.as_ref()));
 
     let (snapshot, plan) = prepare(&object, context).await;
-    let outcome = apply(&context.sinks, &object, &plan).await;
+    let ahead = status(&snapshot, &plan, &Outcome::default(), Timestamp::now());
+    let outcome = apply(&context.sinks, &object, &plan, &ahead).await;
     let mut problems = problems(&plan, &outcome);
+    if context.sinks.identities.is_stopped() && !problems.is_empty() {
+        // What was broken off by the operator's own end is nobody's news.
+        return Next::await_change();
+    }
     wake_siblings(context, &snapshot, &plan, &outcome);
+    if outcome.results.contains(&StepResult::Done) {
+        context.memory(&uid, |memory| {
+            let lately = memory.writes.filter(|(_, at)| at.elapsed() < LATELY);
+            let before = lately.map_or(0, |(count, _)| count);
+            memory.writes = Some((before.saturating_add(1), Instant::now()));
+        });
+    }
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
     let news = events(&plan, &outcome, object.status.as_ref(), &after);
@@ -160,7 +184,9 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
         };
         std::mem::replace(&mut memory.attempts, next)
     });
-    Next::requeue(delay(&problems, attempts, context.resync, rand::random()))
+    let delay = delay(&problems, attempts, context.resync, rand::random());
+    let settled = settles_in(&after, Timestamp::now()).unwrap_or(Duration::MAX);
+    Next::requeue(delay.min(settled))
 }
 
 /// Reads and plans; once more, if Azure is to be written to on the ground of old news.

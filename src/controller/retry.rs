@@ -30,6 +30,23 @@ pub fn delay(problems: &[Problem], attempts: u32, resync: Duration, jitter: f64)
         .fold(resync, Duration::min)
 }
 
+/// Passes that may write something, shortly after one another, before it looks as if somebody
+/// undid it again and again; a new object with everything to do needs two or three.
+const CALM: u32 = 8;
+
+/// How long an object rests after so many passes that wrote something: whoever undoes what we
+/// write, we never fight at full speed.
+#[must_use]
+pub fn rest(writes: u32) -> Duration {
+    match writes.checked_sub(CALM) {
+        None | Some(0) => Duration::ZERO,
+        Some(beyond) => {
+            let doubled = 1u32.checked_shl(beyond).unwrap_or(u32::MAX);
+            BACKOFF.0.saturating_mul(doubled).min(BACKOFF.1)
+        }
+    }
+}
+
 /// Whether the pass counts as an attempt that did not succeed.
 #[must_use]
 pub fn is_attempt(problems: &[Problem]) -> bool {
@@ -93,6 +110,15 @@ mod tests {
             problem(Retry::OnChange),
             problem(Retry::Slow)
         ]));
+    }
+
+    #[test]
+    fn a_fight_over_an_object_slows_down_and_honest_work_does_not() {
+        assert_eq!(rest(0), Duration::ZERO);
+        assert_eq!(rest(CALM), Duration::ZERO);
+        assert_eq!(rest(CALM + 1), Duration::from_secs(1));
+        assert_eq!(rest(CALM + 3), Duration::from_secs(4));
+        assert_eq!(rest(u32::MAX), Duration::from_secs(30));
     }
 
     #[test]

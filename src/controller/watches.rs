@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -23,8 +23,12 @@ use crate::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
         CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
     },
-    observe::{Stores, WORKLOAD_SELECTOR},
+    observe::{POD_TEMPLATE, Stores, Workload},
 };
+
+/// The configuration of the official chart, which holds the pods of the KubernetesExecutor.
+/// <https://github.com/apache/airflow/blob/main/chart/templates/configmaps/configmap.yaml>
+const CONFIG_SELECTOR: &str = "tier=airflow,component=config";
 
 /// Our kind; an object that does not parse does not stop the watch.
 pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
@@ -41,6 +45,7 @@ pub(super) struct Watches {
     pub secrets: Events<PartialObjectMeta<Secret>>,
     pub deployments: Events<Deployment>,
     pub stateful_sets: Events<StatefulSet>,
+    pub configs: Events<ConfigMap>,
 }
 
 impl Watches {
@@ -49,15 +54,15 @@ impl Watches {
         let ours = everything
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-        let airflow = everything.clone().labels(WORKLOAD_SELECTOR);
+        let airflow_config = everything.clone().labels(CONFIG_SELECTOR);
 
         let (objects, object_events) = watch::<Object>(client, everything.clone(), |_| ());
         let (grants, grant_events) = watch(client, everything.clone(), |_| ());
         let (namespaces, namespace_events) = watch(client, everything.clone(), trim_metadata);
-        let (accounts, account_events) = watch(client, everything, trim_account);
+        let (accounts, account_events) = watch(client, everything.clone(), trim_account);
         let (secrets, secret_events) = watch(client, ours, |_| ());
         let (deployments, deployment_events) =
-            watch(client, airflow.clone(), |deployment: &mut Deployment| {
+            watch(client, everything.clone(), |deployment: &mut Deployment| {
                 deployment.status = None;
                 trim(
                     &mut deployment.metadata,
@@ -65,13 +70,20 @@ impl Watches {
                 );
             });
         let (stateful_sets, stateful_set_events) =
-            watch(client, airflow, |set: &mut StatefulSet| {
+            watch(client, everything, |set: &mut StatefulSet| {
                 set.status = None;
                 trim(
                     &mut set.metadata,
                     set.spec.as_mut().map(|spec| &mut spec.template),
                 );
             });
+        let (configs, config_events) = watch(client, airflow_config, |config: &mut ConfigMap| {
+            trim_metadata(config);
+            config.binary_data = None;
+            if let Some(data) = &mut config.data {
+                data.retain(|key, _| key == POD_TEMPLATE);
+            }
+        });
         // Not for our own status writes; but a generation-only predicate would swallow "the
         // finalizer was added". The other kinds have no generation that tells of a deletion.
         let spec = predicates::generation
@@ -86,6 +98,7 @@ impl Watches {
                 secrets,
                 deployments,
                 stateful_sets,
+                configs,
             },
             objects: object_events
                 .predicate_filter(spec, PredicateConfig::default())
@@ -96,6 +109,7 @@ impl Watches {
             secrets: secret_events.boxed(),
             deployments: deployment_events.boxed(),
             stateful_sets: stateful_set_events.boxed(),
+            configs: config_events.boxed(),
         }
     }
 }
@@ -167,12 +181,25 @@ pub(super) fn all(stores: &Stores) -> Refs {
     stores.matching(|_| true)
 }
 
-/// A workload may have left the release that an object names: its labels then tell of another.
-pub(super) fn of_workload(stores: &Stores, workload: &impl ResourceExt) -> Refs {
-    in_namespace(stores, &workload.namespace().unwrap_or_default())
+pub(super) fn of_workload<K>(stores: &Stores, workload: &K) -> Refs
+where
+    K: ResourceExt,
+    Workload: for<'a> From<&'a K>,
+{
+    let namespace = workload.namespace();
+    let workload = Workload::from(workload);
+    stores.matching(|object| object.namespace() == namespace && workload.concerns(object))
 }
 
-pub(super) fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
+pub(super) fn of_config(stores: &Stores, config: &ConfigMap) -> Refs {
+    in_namespace(stores, &config.namespace().unwrap_or_default())
+}
+
+pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namespace>) -> Refs {
+    in_namespace(stores, &namespace.name_any())
+}
+
+fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
     stores.matching(|object| object.namespace().as_deref() == Some(namespace))
 }
 
@@ -190,7 +217,8 @@ pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAcc
         object.namespace().as_deref() == Some(&namespace)
             && (object.status.as_ref().is_some_and(had)
                 || stores
-                    .accounts(&namespace, object)
+                    .discover(&namespace, object)
+                    .accounts
                     .iter()
                     .any(|found| found.name == name))
     })

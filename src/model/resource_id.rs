@@ -196,6 +196,11 @@ mod tests {
             ID.replace("data", "data."),
             ID.replace("data", "da/ta"),
             ID.replace("data", "d\u{0430}ta"),
+            // The Kelvin sign and the long s are k and s to those who fold case as Unicode does.
+            ID.replace("airflow", "air\u{212a}"),
+            ID.replace("airflow", "airf\u{17f}"),
+            ID.replace("data", "%64ata"),
+            ID.replace("data", "..%2fother"),
             ID.replace("data", ""),
             ID.replace("airflow", ".."),
             ID.replace("airflow", "ai"),

@@ -1,24 +1,12 @@
-//! ServiceAccounts: which ones an object speaks for, and what they carry.
-//!
-//! They are found through the running workloads and the accounts' own labels, never by a
-//! formula: the official chart alone has two bases for its names, and users override both.
+//! ServiceAccounts and what they carry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{ResourceExt, core::PartialObjectMeta};
 
 use super::fields::owners_of;
-use crate::api::{Airflow, CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION};
-
-/// Labels that the official chart puts on workloads, their pods and their ServiceAccounts.
-/// <https://github.com/apache/airflow/tree/main/chart/templates>
-const RELEASE_LABEL: &str = "release";
-const COMPONENT_LABEL: &str = "component";
-const TIER_LABEL: &str = "tier";
-const TIER: &str = "airflow";
-/// Selects the workloads that may be found.
-pub const WORKLOAD_SELECTOR: &str = "tier=airflow,release,component";
+use crate::api::{CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION};
 
 /// A ServiceAccount that the spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,66 +75,4 @@ impl AccountState {
             tenant_id: annotation(TENANT_ID_ANNOTATION),
         }
     }
-}
-
-/// A workload of Airflow: its labels and the account of its pods.
-pub(super) struct Workload {
-    pub labels: BTreeMap<String, String>,
-    pub account: String,
-}
-
-/// The accounts that `airflow` asks for, by name.
-pub(super) fn discover(
-    airflow: &Airflow,
-    workloads: &[Workload],
-    accounts: &[&PartialObjectMeta<ServiceAccount>],
-) -> Vec<Account> {
-    let mut found: BTreeMap<String, BTreeSet<Component>> = BTreeMap::new();
-    if let Some(release) = &airflow.helm_release {
-        let component = |labels: &BTreeMap<String, String>| {
-            component_of(labels, release).filter(|c| airflow.components.contains(c))
-        };
-        for workload in workloads {
-            if let Some(component) = component(&workload.labels) {
-                found
-                    .entry(workload.account.clone())
-                    .or_default()
-                    .insert(component);
-            }
-        }
-        for account in accounts {
-            if let Some(component) = component(account.labels()) {
-                found
-                    .entry(account.name_any())
-                    .or_default()
-                    .insert(component);
-            }
-        }
-    }
-    // Every pod of the namespace may run under it, so it is taken only when it is named.
-    found.remove("default");
-    for name in &airflow.service_accounts {
-        found.entry(name.clone()).or_default();
-    }
-    found
-        .into_iter()
-        .map(|(name, components)| Account {
-            state: accounts
-                .iter()
-                .find(|a| a.name_any() == name)
-                .map(|a| AccountState::of(a)),
-            name,
-            components,
-        })
-        .collect()
-}
-
-fn component_of(labels: &BTreeMap<String, String>, release: &str) -> Option<Component> {
-    let is = |key: &str, value: &str| labels.get(key).is_some_and(|v| v == value);
-    if !is(TIER_LABEL, TIER) || !is(RELEASE_LABEL, release) {
-        return None;
-    }
-    Component::ALL
-        .into_iter()
-        .find(|c| is(COMPONENT_LABEL, c.as_str()))
 }

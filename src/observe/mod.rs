@@ -2,8 +2,10 @@
 //! [`Problem`] in the snapshot, so that one broken part does not hide the others.
 
 mod accounts;
+mod discovery;
 mod fields;
 mod issuer;
+mod reader_role;
 mod secret;
 mod stores;
 
@@ -15,8 +17,12 @@ use std::{
 
 use kube::ResourceExt;
 
-pub use accounts::{Account, AccountState, Annotation, FieldOwner, WORKLOAD_SELECTOR};
+pub use accounts::{Account, AccountState, Annotation, FieldOwner};
+pub use discovery::{Discovery, Install, InstallSelector, POD_TEMPLATE, Workload};
 pub use issuer::IssuerSource;
+pub use reader_role::{
+    ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
+};
 pub use secret::{SecretState, checksum};
 pub use stores::Stores;
 
@@ -24,6 +30,7 @@ use crate::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord, Reason},
     azure::{Identities, View},
     grant,
+    issuers::IssuerHistory,
     model::{Issuer, ResourceId},
     problem::Problem,
 };
@@ -38,6 +45,8 @@ pub struct Sources {
     pub identities: Arc<Identities>,
     /// Who signs the cluster's ServiceAccount tokens.
     pub issuer: IssuerSource,
+    /// Who signed them before.
+    pub history: Arc<IssuerHistory>,
     /// The audience of federated credentials in this cloud.
     pub audience: String,
 }
@@ -55,18 +64,24 @@ pub struct Snapshot {
     pub grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>>,
     /// The issuer of the cluster's tokens.
     pub issuer: Result<Issuer, Problem>,
+    /// The issuers that the cluster is known to have had.
+    pub history: BTreeSet<Issuer>,
     /// The audience of federated credentials.
     pub audience: String,
     /// Azure's side of the identity, if it is granted, and of those that the status records.
     pub azure: BTreeMap<ResourceId, View>,
-    /// The ServiceAccounts that the spec asks for, by name.
-    pub accounts: Vec<Account>,
+    /// The ServiceAccounts that the spec asks for, and how they were found.
+    pub discovery: Discovery,
     /// Other accounts that carry this object's annotations.
     pub left_behind: Vec<Existing>,
     /// Credentials that other objects answer for, too.
     pub claimed_by_others: BTreeSet<(ResourceId, String)>,
-    /// The Secret that the spec asks for.
-    pub secret: Result<SecretState, Problem>,
+    /// The Secrets that the spec asks for, by name.
+    pub secrets: BTreeMap<String, Result<SecretState, Problem>>,
+    /// By connection ID, a Secret of somebody else that Airflow could take for the connection.
+    pub rival_secrets: Result<BTreeMap<String, String>, Problem>,
+    /// The Role for the connections, if the spec asks for it or did before.
+    pub reader_role: Result<Option<ReaderRole>, Problem>,
     /// Other Secrets that this object has created.
     pub stale_secrets: Vec<Existing>,
 }
@@ -118,6 +133,13 @@ impl Snapshot {
         grant::covers_account(grants, account)
     }
 
+    /// Whether the cluster has, or is known to have had, this issuer.
+    #[must_use]
+    pub fn is_ours(&self, issuer: &str) -> bool {
+        let has = self.issuer.as_ref().is_ok_and(|now| now.as_str() == issuer);
+        has || self.history.iter().any(|had| had.as_str() == issuer)
+    }
+
     /// Whether everything read from Azure is at most this old.
     #[must_use]
     pub fn is_at_most(&self, age: Duration) -> bool {
@@ -163,33 +185,34 @@ pub async fn observe(
         azure.insert(id, view);
     }
 
-    let accounts = sources.stores.accounts(&namespace, object);
+    let mut stale_secrets = sources.stores.other_secrets(object);
+    let unlabelled = secret::unlabelled(&sources.client, object, &stale_secrets).await;
+    stale_secrets.extend(unlabelled);
+    // What cannot be remembered must not be written for.
+    let (issuer, history) = match sources.history.all().await {
+        Ok(history) => (sources.issuer.get(&sources.client, max_age).await, history),
+        Err(problem) => (Err(problem), BTreeSet::new()),
+    };
+    let discovery = sources.stores.discover(&namespace, object);
     Snapshot {
-        left_behind: sources.stores.left_behind(&namespace, object, &accounts),
+        left_behind: sources
+            .stores
+            .left_behind(&namespace, object, &discovery.accounts),
         claimed_by_others: sources.stores.claimed_by_others(object),
-        issuer: sources.issuer.get(&sources.client, max_age).await,
+        issuer,
+        history,
         audience: sources.audience.clone(),
-        secret: secret::observe(&sources.client, object).await,
-        stale_secrets: sources.stores.other_secrets(object),
+        secrets: secret::observe(&sources.client, object).await,
+        rival_secrets: secret::rivals(&sources.client, object).await,
+        reader_role: reader_role::observe(&sources.client, object).await,
+        stale_secrets,
         object: object.clone(),
         namespace,
         identity,
         grants,
         azure,
-        accounts,
+        discovery,
     }
-}
-
-/// The name of the Secret that the spec asks for.
-#[must_use]
-pub fn secret_name(object: &AirflowWorkloadIdentity) -> String {
-    let default = || format!("{}-airflow-connections", object.name_any());
-    object
-        .spec
-        .connection_secret
-        .name
-        .clone()
-        .unwrap_or_else(default)
 }
 
 fn named_identity(object: &AirflowWorkloadIdentity) -> Result<ResourceId, Problem> {
@@ -214,8 +237,9 @@ fn records(
     recorded.filter_map(|record| Some((record.identity.parse().ok()?, record)))
 }
 
-/// Whether a Secret was created for the object with this uid.
-fn created_for(metadata: &kube::api::ObjectMeta, uid: Option<&str>) -> bool {
+/// Whether the operator created something for the object with this uid.
+#[must_use]
+pub fn created_for(metadata: &kube::api::ObjectMeta, uid: Option<&str>) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     uid.is_some_and(|uid| owners.any(|owner| owner.uid == uid && owner.controller == Some(true)))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{Namespace, PodTemplateSpec, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
 };
 use kube::{
     Resource, ResourceExt,
@@ -14,17 +14,20 @@ use kube::{
 };
 
 use super::{
-    Account, AccountState, Existing,
-    accounts::{self, Workload},
-    created_for, records, secret_name,
+    Account, AccountState, Discovery, Existing, created_for,
+    discovery::{self, Inventory, Workload},
+    records,
 };
 use crate::{
     api::{
         AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, account_field_manager,
     },
     grant,
+    layout::wanted_secrets,
     model::ResourceId,
 };
+
+type Labels = BTreeMap<String, String>;
 
 /// The stores, filled by the controller's watches.
 #[derive(Clone)]
@@ -39,10 +42,12 @@ pub struct Stores {
     pub accounts: Store<PartialObjectMeta<ServiceAccount>>,
     /// The Secrets that the operator created.
     pub secrets: Store<PartialObjectMeta<Secret>>,
-    /// Workloads of Airflow.
+    /// Workloads, of which some are Airflow's.
     pub deployments: Store<Deployment>,
-    /// Workloads of Airflow.
+    /// Workloads, of which some are Airflow's.
     pub stateful_sets: Store<StatefulSet>,
+    /// Configuration of Airflow, of which some holds the pods of the KubernetesExecutor.
+    pub configs: Store<ConfigMap>,
 }
 
 impl Stores {
@@ -57,6 +62,7 @@ impl Stores {
         let _ = self.secrets.wait_until_ready().await;
         let _ = self.deployments.wait_until_ready().await;
         let _ = self.stateful_sets.wait_until_ready().await;
+        let _ = self.configs.wait_until_ready().await;
     }
 
     /// References to the objects that parse and satisfy `predicate`.
@@ -71,6 +77,15 @@ impl Stores {
         matching
             .map(|object| ObjectRef::from_obj(object.as_ref()))
             .collect()
+    }
+
+    /// Whether a grant lets the account use the identity now.
+    #[must_use]
+    pub fn is_granted(&self, identity: &ResourceId, namespace: &str, account: &str) -> bool {
+        let namespace = self.namespace(namespace);
+        let mut covering = self.grants();
+        covering.retain(|spec| grant::covers(spec, identity, &namespace));
+        grant::covers_account(&covering, account)
     }
 
     pub(super) fn grants(&self) -> Vec<AzureIdentityGrantSpec> {
@@ -94,14 +109,19 @@ impl Stores {
 
     /// The accounts that the object asks for, as far as they are known.
     #[must_use]
-    pub fn accounts(&self, namespace: &str, object: &AirflowWorkloadIdentity) -> Vec<Account> {
+    pub fn discover(&self, namespace: &str, object: &AirflowWorkloadIdentity) -> Discovery {
         let accounts = self.accounts.state();
-        let accounts: Vec<_> = accounts
-            .iter()
-            .filter(|a| is_in(*a, namespace))
-            .map(AsRef::as_ref)
-            .collect();
-        accounts::discover(&object.spec.airflow, &self.workloads(namespace), &accounts)
+        let (workloads, unreadable) = self.workloads(namespace);
+        let inventory = Inventory {
+            workloads,
+            unreadable,
+            accounts: accounts
+                .iter()
+                .filter(|a| is_in(*a, namespace))
+                .map(AsRef::as_ref)
+                .collect(),
+        };
+        discovery::discover(&object.spec.airflow, object.status.as_ref(), &inventory)
     }
 
     /// Accounts that carry the object's annotations but are not among `wanted`.
@@ -140,43 +160,44 @@ impl Stores {
             .collect()
     }
 
-    /// Secrets that were created for the object under another name.
+    /// Secrets that were created for the object and that it does not ask for any longer.
     pub(super) fn other_secrets(&self, object: &AirflowWorkloadIdentity) -> Vec<Existing> {
-        let current = secret_name(object);
+        let wanted = wanted_secrets(object);
         let secrets = self.secrets.state();
         secrets
             .iter()
             .filter(|secret| secret.namespace() == object.namespace())
             .filter(|secret| created_for(&secret.metadata, object.metadata.uid.as_deref()))
             .map(|secret| existing(secret.meta()))
-            .filter(|found| found.name != current)
+            .filter(|found| !wanted.iter().any(|wanted| wanted.name == found.name))
             .collect()
     }
 
-    fn workloads(&self, namespace: &str) -> Vec<Workload> {
+    /// The workloads, and the name and labels of each `ConfigMap` whose pod template cannot be
+    /// read.
+    fn workloads(&self, namespace: &str) -> (Vec<Workload>, Vec<(String, Labels)>) {
         let deployments = self.deployments.state();
         let deployments = deployments
             .iter()
             .filter(|d| is_in(*d, namespace))
-            .map(|d| workload(d.labels(), d.spec.as_ref().map(|spec| &spec.template)));
+            .map(|d| Workload::from(d.as_ref()));
         let stateful_sets = self.stateful_sets.state();
         let stateful_sets = stateful_sets
             .iter()
             .filter(|s| is_in(*s, namespace))
-            .map(|s| workload(s.labels(), s.spec.as_ref().map(|spec| &spec.template)));
-        deployments.chain(stateful_sets).collect()
-    }
-}
-
-fn workload(labels: &BTreeMap<String, String>, template: Option<&PodTemplateSpec>) -> Workload {
-    let spec = template.and_then(|template| template.spec.as_ref());
-    let account = spec.and_then(|spec| spec.service_account_name.clone());
-    Workload {
-        labels: labels.clone(),
-        // Kubernetes' own default for pods that name no account.
-        account: account
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| "default".into()),
+            .map(|s| Workload::from(s.as_ref()));
+        let configs = self.configs.state();
+        let mut executors = Vec::new();
+        let mut unreadable = Vec::new();
+        for config in configs.iter().filter(|c| is_in(*c, namespace)) {
+            match Workload::of_executor(config) {
+                Some(Ok(workload)) => executors.push(workload),
+                Some(Err(_)) => unreadable.push((config.name_any(), config.labels().clone())),
+                None => {}
+            }
+        }
+        let all = deployments.chain(stateful_sets).chain(executors);
+        (all.filter(Workload::names_an_account).collect(), unreadable)
     }
 }
 

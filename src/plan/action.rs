@@ -1,6 +1,9 @@
 //! Steps: one effect each, in words that logs and events use.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use k8s_openapi::ByteString;
 
@@ -8,7 +11,7 @@ use super::Ids;
 use crate::{
     api::CredentialRecord,
     azure::CredentialProperties,
-    model::{CredentialName, ResourceId},
+    model::{CredentialName, FederatedCredential, ResourceId},
     observe::Existing,
 };
 
@@ -32,11 +35,15 @@ pub enum Action {
         name: CredentialName,
         /// What it trusts.
         properties: CredentialProperties,
+        /// The credential of that name that is replaced; none: there is none.
+        replaces: Option<FederatedCredential>,
     },
     /// Delete a federated identity credential.
     DeleteCredential {
         /// Its record; it is struck from the status afterwards.
         record: CredentialRecord,
+        /// The credential as it was seen: nothing else is deleted.
+        seen: FederatedCredential,
         /// The identity that carries it.
         identity: ResourceId,
     },
@@ -54,10 +61,12 @@ pub enum Action {
         /// The account.
         account: Existing,
     },
-    /// Create or replace the connection Secret.
+    /// Create or replace a Secret.
     WriteSecret {
         /// Its name.
         name: String,
+        /// Its labels.
+        labels: BTreeMap<String, String>,
         /// Its data.
         data: BTreeMap<String, ByteString>,
         /// SHA-256 of the data.
@@ -67,6 +76,18 @@ pub enum Action {
     },
     /// Delete a Secret that the operator created for this object.
     DeleteSecret(Existing),
+    /// Write the Role that lets pods list Secrets, and bind it.
+    WriteReaderRole {
+        /// The name of the Role and of the `RoleBinding`.
+        name: String,
+        /// The accounts that it is bound to.
+        accounts: BTreeSet<String>,
+    },
+    /// Delete that Role and its `RoleBinding`.
+    DeleteReaderRole {
+        /// The name of both.
+        name: String,
+    },
 }
 
 impl Action {
@@ -95,13 +116,16 @@ impl fmt::Display for Action {
                 identity,
                 name,
                 properties,
+                ..
             } => write!(
                 f,
                 "write federated credential {name} for {subject} to identity {identity}",
                 subject = properties.subject,
                 identity = identity.name(),
             ),
-            Self::DeleteCredential { record, identity } => write!(
+            Self::DeleteCredential {
+                record, identity, ..
+            } => write!(
                 f,
                 "delete federated credential {name} for {subject} from identity {identity}",
                 name = record.name,
@@ -137,6 +161,12 @@ impl fmt::Display for Action {
                 keys = data.keys().cloned().collect::<Vec<_>>().join(", "),
             ),
             Self::DeleteSecret(secret) => write!(f, "delete Secret {}", secret.name),
+            Self::WriteReaderRole { name, accounts } => write!(
+                f,
+                "write Role {name} for {accounts}",
+                accounts = accounts.iter().cloned().collect::<Vec<_>>().join(", "),
+            ),
+            Self::DeleteReaderRole { name } => write!(f, "delete Role {name}"),
         }
     }
 }

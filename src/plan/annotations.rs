@@ -24,7 +24,7 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
             Progress::Blocked(_) => continue,
         };
         let name = account.name.clone();
-        let observed = snapshot.accounts.iter().find(|a| a.name == name);
+        let observed = snapshot.discovery.accounts.iter().find(|a| a.name == name);
         let progress = match (observed.and_then(|a| a.state.as_ref()), plan.ids) {
             (Some(state), Some(ids)) => annotate(snapshot, &name, state, ids, after, plan),
             (Some(_), None) => waiting("The identity must be known first."),
@@ -44,7 +44,7 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
 /// Takes the annotations back from accounts that left the object or are no longer granted.
 pub(super) fn release(snapshot: &Snapshot, plan: &mut Plan) {
     let manager = account_field_manager(&snapshot.name());
-    let dropped = snapshot.accounts.iter().filter_map(|account| {
+    let dropped = snapshot.discovery.accounts.iter().filter_map(|account| {
         let is_planned_for = plan
             .accounts
             .iter()

@@ -1,11 +1,13 @@
 //! Pure and total: from what is, to what has to be done. Problems become blocked steps with a
 //! reason, never errors.
 
+mod accounts;
 mod action;
 mod annotations;
-mod connection;
+mod connections;
 mod credentials;
 mod prerequisites;
+mod reader_role;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,8 @@ pub struct Plan {
     pub ids: Option<Ids>,
     /// The cluster's issuer.
     pub issuer: Option<Issuer>,
+    /// It has to be remembered before anything is written for it.
+    pub issuer_is_new: bool,
     /// Credentials that the status must hold before the first of them is written.
     pub records: BTreeSet<CredentialRecord>,
     /// Recorded credentials that are no longer there, or no longer ours.
@@ -40,8 +44,10 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The ServiceAccounts and how far each is.
     pub accounts: Vec<AccountPlan>,
-    /// The Secret and how far it is.
-    pub secret: Option<SecretPlan>,
+    /// The Secrets and how far each is.
+    pub secrets: Vec<SecretPlan>,
+    /// How far the Role for the connections is, if it is asked for.
+    pub reader_role: Option<Progress>,
     /// Whole steps that cannot be taken.
     pub blocked: BTreeMap<ConditionType, Problem>,
     /// What the user should know although nothing is wrong.
@@ -101,7 +107,7 @@ pub struct AccountPlan {
     pub annotation: Progress,
 }
 
-/// The connection Secret.
+/// One Secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecretPlan {
     /// Its name.
@@ -117,6 +123,10 @@ impl Plan {
     fn of(snapshot: &Snapshot) -> Self {
         Self {
             issuer: snapshot.issuer.clone().ok(),
+            issuer_is_new: snapshot
+                .issuer
+                .as_ref()
+                .is_ok_and(|issuer| !snapshot.history.contains(issuer)),
             records: snapshot
                 .records()
                 .map(|(_, record)| record.clone())
@@ -151,6 +161,7 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         };
         // Or suspending would be a way to keep what is no longer granted.
         credentials::revoke(snapshot, &mut plan);
+        reader_role::revoke(snapshot, &mut plan);
         return plan;
     }
 
@@ -169,21 +180,22 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         ..Plan::of(snapshot)
     };
 
-    let (granted, refused): (Vec<&Account>, Vec<&Account>) =
-        snapshot
-            .accounts
-            .iter()
-            .partition(|account| match &snapshot.identity {
-                Ok(identity) => snapshot.covers(identity, &account.name),
-                Err(_) => false,
-            });
+    let (granted, refused): (Vec<&Account>, Vec<&Account>) = snapshot
+        .discovery
+        .accounts
+        .iter()
+        .partition(|account| match &snapshot.identity {
+            Ok(identity) => snapshot.covers(identity, &account.name),
+            Err(_) => false,
+        });
     prerequisites::check_grant(snapshot, &refused, &mut plan);
     prerequisites::resolve(snapshot, &mut plan);
-    prerequisites::check_components(snapshot, &mut plan);
+    accounts::check(snapshot, &mut plan);
 
     credentials::put(snapshot, &granted, &mut plan);
     annotations::plan(snapshot, &mut plan);
-    connection::plan(snapshot, &mut plan);
+    connections::plan(snapshot, &mut plan);
+    reader_role::plan(snapshot, &mut plan);
     credentials::delete(snapshot, &mut plan);
     plan.accounts.extend(
         refused

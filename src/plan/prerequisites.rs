@@ -1,5 +1,4 @@
-//! What has to hold before anything is written: a grant, the identity, the issuer, and somebody
-//! to write it for.
+//! What has to hold before anything is written: a grant, the identity and the issuer.
 
 use super::{Ids, Plan};
 use crate::{
@@ -14,23 +13,22 @@ pub(super) fn check_grant(snapshot: &Snapshot, refused: &[&Account], plan: &mut 
         return;
     };
     let namespace = &snapshot.namespace;
-    let what = if !snapshot.is_granted() {
-        format!("namespace {namespace}")
-    } else if refused.is_empty() {
-        return;
-    } else {
-        let names: Vec<_> = refused
+    let names: Vec<&str> = if snapshot.is_granted() {
+        refused
             .iter()
             .map(|account| account.name.as_str())
-            .collect();
-        format!(
-            "ServiceAccounts {names} of namespace {namespace}",
-            names = names.join(", ")
-        )
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let what = match names.as_slice() {
+        [] if snapshot.is_granted() => return,
+        [] => format!("namespace {namespace}"),
+        some => format!("{names} of namespace {namespace}", names = some.join(", ")),
     };
     let message = format!(
         "No AzureIdentityGrant lets {what} use identity {identity}. A cluster administrator can apply:\n{yaml}",
-        yaml = grant::missing(identity, namespace),
+        yaml = grant::missing(identity, namespace, &names),
     );
     plan.blocked.insert(
         ConditionType::Granted,
@@ -82,39 +80,4 @@ fn resolved(snapshot: &Snapshot) -> Result<Option<Ids>, Problem> {
         client: found.client_id,
         tenant: found.tenant_id,
     }))
-}
-
-pub(super) fn check_components(snapshot: &Snapshot, plan: &mut Plan) {
-    let airflow = &snapshot.object.spec.airflow;
-    let release = airflow.helm_release.as_deref().unwrap_or_default();
-    let namespace = &snapshot.namespace;
-    if snapshot.accounts.is_empty() {
-        let message = format!(
-            "No ServiceAccount or workload of namespace {namespace} has the labels tier=airflow, release={release} and one of the components. \
-             Install Airflow, correct spec.airflow.helmRelease (helm list -n {namespace}), or name the accounts in spec.airflow.serviceAccounts."
-        );
-        let problem = Problem::on_change(Reason::NoServiceAccounts, message);
-        plan.blocked
-            .insert(ConditionType::ServiceAccountsAnnotated, problem);
-    } else if airflow.helm_release.is_some() {
-        let missing: Vec<_> = airflow
-            .components
-            .iter()
-            .filter(|component| {
-                !snapshot
-                    .accounts
-                    .iter()
-                    .any(|a| a.components.contains(component))
-            })
-            .map(|component| component.as_str())
-            .collect();
-        if !missing.is_empty() {
-            let note = format!(
-                "Release {release} has no ServiceAccount for: {}.",
-                missing.join(", ")
-            );
-            plan.notes
-                .insert(ConditionType::ServiceAccountsAnnotated, note);
-        }
-    }
 }

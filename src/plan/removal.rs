@@ -1,10 +1,12 @@
 //! The object goes: the same pipeline with nothing desired. Secret, annotations, credentials:
-//! the reverse of the order in which they came.
+//! the reverse of the order in which they came. A Role goes with its owner, the object.
+
+use kube::ResourceExt;
 
 use super::{Action, Finalizer, Plan, annotations};
 use crate::{
-    api::{ConditionType, DeletionPolicy},
-    observe::{Existing, SecretState, Snapshot, secret_name},
+    api::{ABANDON_ANNOTATION, ConditionType, DeletionPolicy},
+    observe::{Existing, SecretState, Snapshot},
 };
 
 pub(super) fn plan(snapshot: &Snapshot) -> Plan {
@@ -12,18 +14,20 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
         finalizer: Finalizer::Remove,
         ..Plan::of(snapshot)
     };
-    match &snapshot.secret {
-        Ok(SecretState::Ours { uid, .. }) => {
-            let secret = Existing {
-                name: secret_name(&snapshot.object),
-                uid: uid.clone(),
-            };
-            plan.push(Action::DeleteSecret(secret), Vec::new());
-        }
-        Ok(SecretState::Absent | SecretState::Foreign) => {}
-        Err(problem) => {
-            plan.blocked
-                .insert(ConditionType::ConnectionsWritten, problem.clone());
+    for (name, state) in &snapshot.secrets {
+        match state {
+            Ok(SecretState::Ours { uid, .. }) => {
+                let secret = Existing {
+                    name: name.clone(),
+                    uid: uid.clone(),
+                };
+                plan.push(Action::DeleteSecret(secret), Vec::new());
+            }
+            Ok(SecretState::Absent | SecretState::Foreign) => {}
+            Err(problem) => {
+                plan.blocked
+                    .insert(ConditionType::ConnectionsWritten, problem.clone());
+            }
         }
     }
     for secret in snapshot.stale_secrets.clone() {
@@ -31,7 +35,9 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     }
     annotations::release(snapshot, &mut plan);
 
-    let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
+    let policy = snapshot.object.spec.federation.deletion_policy;
+    let abandon = snapshot.object.annotations().get(ABANDON_ANNOTATION);
+    let retain = policy == DeletionPolicy::Retain || abandon.is_some_and(|value| value == "true");
     let has_records = snapshot.records().next().is_some();
     if let (Err(problem), false, true) = (&snapshot.issuer, retain, has_records) {
         plan.blocked

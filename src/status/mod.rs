@@ -1,21 +1,26 @@
 //! What the user reads: pure, from what was seen, planned and done.
 
 mod conditions;
+mod propagation;
 mod verdict;
+
+use std::fmt::Write;
 
 use jiff::Timestamp;
 
+pub use self::propagation::settles_in;
 use self::{
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
 };
 use crate::{
     api::{
-        AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus,
-        ServiceAccountStatus,
+        ABANDON_ANNOTATION, AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason,
+        SecretStatus, ServiceAccountStatus,
     },
     apply::{Outcome, StepResult},
-    observe::Snapshot,
+    azure::ArmErrorKind,
+    observe::{Install, Snapshot},
     plan::{AccountPlan, Action, Plan, Progress},
     problem::Problem,
 };
@@ -40,17 +45,35 @@ pub fn status(
     if let Some(problem) = halted(snapshot, plan, outcome) {
         conditions.keep_all();
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
-        return AirflowWorkloadIdentityStatus {
+        let mut status = AirflowWorkloadIdentityStatus {
             observed_generation: generation,
             conditions: conditions.all(),
             credentials: credentials(plan, outcome),
+            reader_role: has_reader_role(plan, outcome, before.reader_role),
             ..before
         };
+        strike_revoked(&mut status, plan, outcome);
+        return status;
     }
 
+    let accounts: Vec<ServiceAccountStatus> = plan
+        .accounts
+        .iter()
+        .take(MAX_ACCOUNTS)
+        .map(|account| account_status(account, outcome, &before, now))
+        .collect();
     let steps: Vec<(ConditionType, Verdict)> = ConditionType::STEPS
         .into_iter()
         .map(|step| (step, verdict(step, snapshot, plan, outcome)))
+        .map(|(step, verdict)| match (step, verdict) {
+            (ConditionType::CredentialsFederated, Verdict::True(message)) => {
+                let note = propagation::note(&accounts, now);
+                let message =
+                    note.map_or_else(|| message.clone(), |note| format!("{message} {note}"));
+                (step, Verdict::True(message))
+            }
+            other => other,
+        })
         .collect();
     // What waits for something else says less than that which it waits for.
     let problems = || steps.iter().filter_map(|(_, verdict)| verdict.problem());
@@ -59,10 +82,10 @@ pub fn status(
         .or_else(|| problems().next())
         .map_or_else(
             || {
-                Verdict::True(format!(
-                    "{} ServiceAccounts can reach Azure as the identity.",
-                    plan.accounts.len()
-                ))
+                Verdict::True(
+                    "Every ServiceAccount is federated with the identity and annotated, and the connections are written."
+                        .into(),
+                )
             },
             |problem| Verdict::False(problem.clone()),
         );
@@ -71,45 +94,43 @@ pub fn status(
         conditions.set(*step, verdict);
     }
 
-    let accounts: Vec<ServiceAccountStatus> = plan
-        .accounts
-        .iter()
-        .take(MAX_ACCOUNTS)
-        .map(|account| account_status(account, outcome, &before))
-        .collect();
-    let done = accounts
-        .iter()
-        .filter(|account| account.federated && account.annotated)
-        .count();
+    let is_same_identity = snapshot.is_granted() && !has_moved(snapshot);
     AirflowWorkloadIdentityStatus {
         observed_generation: generation,
         client_id: plan
             .ids
             .map(|ids| ids.client.to_string())
-            .or(before.client_id.filter(|_| snapshot.is_granted())),
+            .or(before.client_id.filter(|_| is_same_identity)),
         tenant_id: plan
             .ids
             .map(|ids| ids.tenant.to_string())
-            .or(before.tenant_id.filter(|_| snapshot.is_granted())),
+            .or(before.tenant_id.filter(|_| is_same_identity)),
         issuer: plan
             .issuer
             .as_ref()
             .map(ToString::to_string)
             .or(before.issuer),
-        accounts: Some(format!("{done}/{}", accounts.len())),
+        airflow: snapshot.discovery.install.as_ref().map(Install::to_status),
+        accounts: Some(count(&accounts)),
         service_accounts: accounts,
         credentials: credentials(plan, outcome),
-        connection_secret: match &plan.secret {
-            Some(secret) if matches!(state(&secret.progress, outcome), State::Holds) => {
-                Some(SecretStatus {
-                    name: secret.name.clone(),
-                    checksum: secret.checksum.clone(),
-                })
-            }
-            _ => before.connection_secret,
-        },
+        secrets: secrets(plan, outcome, before.secrets),
+        reader_role: has_reader_role(plan, outcome, before.reader_role),
         conditions: conditions.all(),
     }
+}
+
+/// Whether the IDs in the status may be those of another identity than the spec names: Azure
+/// has no such identity, or all that was recorded is on others.
+fn has_moved(snapshot: &Snapshot) -> bool {
+    let Ok(identity) = &snapshot.identity else {
+        return true;
+    };
+    let is_missing = snapshot.azure.get(identity).is_some_and(
+        |view| matches!(&view.identity, Err(error) if error.kind == ArmErrorKind::NotFound),
+    );
+    let mut recorded = snapshot.records().map(|(identity, _)| identity).peekable();
+    is_missing || recorded.peek().is_some() && recorded.all(|other| other != *identity)
 }
 
 /// Everything that went wrong; it decides when to try again.
@@ -123,7 +144,8 @@ pub fn problems(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
         .accounts
         .iter()
         .flat_map(|account| [&account.credential, &account.annotation])
-        .chain(plan.secret.as_ref().map(|secret| &secret.progress));
+        .chain(plan.secrets.iter().map(|secret| &secret.progress))
+        .chain(&plan.reader_role);
     let blocked = progresses.filter_map(|progress| match progress {
         Progress::Blocked(problem) | Progress::Unverified(problem) => Some(problem),
         Progress::Holds | Progress::Pending(_) => None,
@@ -151,10 +173,18 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
         .map(|problem| problem.message)
         .collect();
     held.dedup();
-    let message = format!(
+    let mut message = format!(
         "The object stays until its traces are gone. {}",
         held.join(" ")
     );
+    if !held.is_empty() {
+        let _ = write!(
+            message,
+            " To let it go all the same and leave its credentials on the identity: kubectl annotate awi {name} -n {namespace} {ABANDON_ANNOTATION}=true",
+            name = snapshot.name(),
+            namespace = snapshot.namespace,
+        );
+    }
     Some(Problem::on_change(Reason::Deleting, message))
 }
 
@@ -162,7 +192,12 @@ fn account_status(
     account: &AccountPlan,
     outcome: &Outcome,
     before: &AirflowWorkloadIdentityStatus,
+    now: Timestamp,
 ) -> ServiceAccountStatus {
+    let before = before
+        .service_accounts
+        .iter()
+        .find(|before| before.name == account.name);
     let credential = state(&account.credential, outcome);
     let annotation = state(&account.annotation, outcome);
     let message = match (&credential, &annotation) {
@@ -172,10 +207,7 @@ fn account_status(
         _ => None,
     };
     // A credential that cannot be written anew does not take an annotation away.
-    let annotated_before = before
-        .service_accounts
-        .iter()
-        .any(|a| a.name == account.name && a.annotated && a.uid == account.uid);
+    let annotated_before = before.is_some_and(|a| a.annotated && a.uid == account.uid);
     let is_waiting =
         matches!(&annotation, State::Not(problem) if problem.reason == Reason::Waiting);
     ServiceAccountStatus {
@@ -185,6 +217,7 @@ fn account_status(
         credential_name: account.credential_name.clone(),
         uid: account.uid.clone(),
         federated: !matches!(credential, State::Not(_)),
+        federated_at: propagation::federated_at(account, outcome, before, now),
         annotated: !matches!(annotation, State::Not(_)) || is_waiting && annotated_before,
         message,
     }
@@ -202,6 +235,57 @@ fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
         .iter()
         .filter(|record| !plan.forgotten.contains(*record) && !deleted(record));
     kept.cloned().collect()
+}
+
+/// Those that are as they should be, and what was said before of those that are not; and of all
+/// of them if it is not known what they should be.
+fn secrets(plan: &Plan, outcome: &Outcome, before: Vec<SecretStatus>) -> Vec<SecretStatus> {
+    if plan
+        .blocked
+        .contains_key(&ConditionType::ConnectionsWritten)
+    {
+        return before;
+    }
+    let now = plan.secrets.iter().filter_map(|secret| {
+        if matches!(state(&secret.progress, outcome), State::Holds) {
+            return Some(SecretStatus {
+                name: secret.name.clone(),
+                checksum: secret.checksum.clone(),
+            });
+        }
+        before.iter().find(|b| b.name == secret.name).cloned()
+    });
+    now.collect()
+}
+
+/// Whether there may be a Role that has to be looked for when it is no longer asked for.
+fn has_reader_role(plan: &Plan, outcome: &Outcome, before: bool) -> bool {
+    let is_gone = || {
+        plan.steps.iter().enumerate().any(|(position, step)| {
+            matches!(step.action, Action::DeleteReaderRole { .. }) && outcome.is_done(position)
+        })
+    };
+    !is_gone() && (plan.reader_role.is_some() || before)
+}
+
+/// A suspended object loses what is no longer granted, and says so.
+fn strike_revoked(status: &mut AirflowWorkloadIdentityStatus, plan: &Plan, outcome: &Outcome) {
+    let deleted = |subject: &str| {
+        plan.steps.iter().enumerate().any(|(position, step)| {
+            matches!(&step.action, Action::DeleteCredential { record, .. } if record.subject == subject)
+                && outcome.is_done(position)
+        })
+    };
+    for account in &mut status.service_accounts {
+        account.federated &= !deleted(&account.subject);
+    }
+    status.accounts = Some(count(&status.service_accounts));
+}
+
+/// How many of the accounts are federated and annotated.
+fn count(accounts: &[ServiceAccountStatus]) -> String {
+    let done = accounts.iter().filter(|a| a.federated && a.annotated);
+    format!("{}/{}", done.count(), accounts.len())
 }
 
 /// At most `max` bytes, cut between characters.

@@ -65,7 +65,7 @@ pub(super) fn verdict(
                 |a| &a.credential,
                 removals,
                 done,
-                "have a federated credential",
+                "has a federated credential",
             )
         }
         ConditionType::ServiceAccountsAnnotated => accounts_verdict(
@@ -74,15 +74,9 @@ pub(super) fn verdict(
             |a| &a.annotation,
             Vec::new(),
             done,
-            "carry the client and tenant ID",
+            "carries the client and tenant ID",
         ),
-        ConditionType::ConnectionsWritten => match &plan.secret {
-            None => waiting("The identity must be known first."),
-            Some(secret) => match state(&secret.progress, outcome) {
-                State::Holds => done(format!("Secret {} holds the connections.", secret.name)),
-                State::Not(problem) | State::Unverified(problem) => Verdict::False(problem),
-            },
-        },
+        ConditionType::ConnectionsWritten => secrets_verdict(plan, outcome, done),
     }
 }
 
@@ -115,6 +109,11 @@ fn accounts_verdict(
         match state(part(account), outcome) {
             State::Holds => {}
             State::Unverified(problem) => unverified.push(problem),
+            // `Granted` says so; nothing else is wrong with this step.
+            State::Not(problem) if problem.reason == Reason::NotGranted => {
+                let message = "An AzureIdentityGrant must cover every account first.";
+                failed.push(Problem::on_change(Reason::Waiting, message));
+            }
             State::Not(problem) => failed.push(problem),
         }
     }
@@ -122,10 +121,7 @@ fn accounts_verdict(
     // As in `Ready`: what is waited for comes first.
     failed.sort_by_key(|problem| problem.reason == Reason::Waiting);
     match (failed.is_empty(), unverified.is_empty()) {
-        (true, true) => done(format!(
-            "All {} ServiceAccounts {what}.",
-            plan.accounts.len()
-        )),
+        (true, true) => done(format!("Every ServiceAccount {what}.")),
         (true, false) => Verdict::Unknown(merged(unverified)),
         (false, _) => {
             let problem = merged(failed);
@@ -134,6 +130,25 @@ fn accounts_verdict(
                 _ => Verdict::False(problem),
             }
         }
+    }
+}
+
+fn secrets_verdict(plan: &Plan, outcome: &Outcome, done: impl Fn(String) -> Verdict) -> Verdict {
+    let secrets = plan.secrets.iter().map(|secret| &secret.progress);
+    let problems: Vec<Problem> = secrets
+        .chain(&plan.reader_role)
+        .filter_map(|progress| match state(progress, outcome) {
+            State::Holds => None,
+            State::Not(problem) | State::Unverified(problem) => Some(problem),
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Verdict::False(merged(problems));
+    }
+    let names: Vec<&str> = plan.secrets.iter().map(|s| s.name.as_str()).collect();
+    match names.as_slice() {
+        [] => done("The object asks for no connection.".into()),
+        names => done(format!("Written: Secret {}.", names.join(", "))),
     }
 }
 
@@ -171,11 +186,15 @@ pub(super) fn state(progress: &Progress, outcome: &Outcome) -> State {
         Progress::Pending(step) => match outcome.results.get(*step) {
             Some(StepResult::Done) => State::Holds,
             Some(StepResult::Failed(problem)) => State::Not(problem.clone()),
-            Some(StepResult::Skipped) | None => State::Not(Problem {
+            Some(StepResult::Skipped) => State::Not(Problem {
                 reason: Reason::Waiting,
                 message: "An earlier step failed.".into(),
                 retry: Retry::Backoff,
             }),
+            None => State::Not(Problem::on_change(
+                Reason::Waiting,
+                "It is being written; writes to one identity take turns.",
+            )),
         },
     }
 }

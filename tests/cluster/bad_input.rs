@@ -135,3 +135,21 @@ fn an_object_that_cannot_be_read_does_not_stop_the_others() {
         world.becomes(vec!["InvalidSpec".to_owned()], reasons).await;
     });
 }
+
+#[test]
+fn an_identity_of_another_tenant() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let world = World::of(&lab, &operator, "foreign-tenant").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        let elsewhere = json!({ "operation": "identity.get", "status": 401, "code": "InvalidAuthenticationTokenTenant", "message": "The access token is from the wrong issuer", "action": "respond" });
+        lab.emulator().fault(&elsewhere).await.unwrap();
+        world.prod(json!({})).await;
+        let message = world
+            .until("prod", "Ready", "False", "AzureWrongTenant")
+            .await;
+        assert!(message.contains("another Entra tenant"), "{message}");
+    });
+}

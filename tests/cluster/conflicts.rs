@@ -33,7 +33,11 @@ fn a_credential_of_our_name_with_a_foreign_subject() {
         ] {
             assert!(message.contains(words), "{message}");
         }
-        assert_eq!(world.federated().await, all(&["scheduler", "triggerer"]));
+        world
+            .becomes(all(&["scheduler", "triggerer"]), async || {
+                world.federated().await
+            })
+            .await;
         assert_eq!(world.client_id_of("airflow-worker").await, None);
 
         world.delete("prod").await;
@@ -68,10 +72,11 @@ fn an_annotation_of_another_manager() {
             world.client_id_of("airflow-worker").await.as_deref(),
             Some("theirs")
         );
-        assert_eq!(
-            world.client_id_of("airflow-scheduler").await.as_ref(),
-            Some(&world.client_id)
-        );
+        world
+            .becomes(Some(world.client_id.clone()), async || {
+                world.client_id_of("airflow-scheduler").await
+            })
+            .await;
 
         // As the message says.
         world
@@ -201,11 +206,56 @@ fn an_identity_with_twenty_credentials_has_no_room() {
             .until("prod", "CredentialsFederated", "False", "LimitReached")
             .await;
         assert!(message.contains("of at most 20"), "{message}");
-        assert_eq!(world.credentials_of(&world.identity).await.len(), 20);
+        assert!(
+            message.contains("issuer https://elsewhere.example (18)"),
+            "{message}"
+        );
+        world
+            .becomes(20, async || {
+                world.credentials_of(&world.identity).await.len()
+            })
+            .await;
         azure
             .delete_credential(&world.identity, "other-0")
             .await
             .unwrap();
         world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn what_the_guides_loop_wrote_is_adopted_when_asked_for() {
+    run(async {
+        let world = World::new("adopted").await;
+        let azure = world.azure().await;
+        for component in ["scheduler", "triggerer", "worker"] {
+            let subject = format!("system:serviceaccount:adopted:airflow-{component}");
+            azure
+                .put_credential(
+                    &world.identity,
+                    &format!("airflow-{component}"),
+                    world.lab.issuer(),
+                    &subject,
+                )
+                .await
+                .unwrap();
+        }
+        world
+            .ready(json!({ "federation": { "existingCredentials": "Adopt" } }))
+            .await;
+        let names: Vec<String> = world
+            .credentials_of(&world.identity)
+            .await
+            .into_keys()
+            .collect();
+        assert_eq!(
+            names,
+            all(&["scheduler", "triggerer", "worker"]),
+            "nothing was added"
+        );
+        assert_eq!(world.records("prod").await.len(), 3);
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert!(world.federated().await.is_empty());
     });
 }

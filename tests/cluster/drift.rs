@@ -3,7 +3,7 @@
 use lab::{Lab, LabOptions, OperatorOptions};
 use serde_json::json;
 
-use crate::world::{World, all, awi, labels, resource_id, run};
+use crate::world::{CLIENT_ID, World, all, awi, labels, resource_id, run};
 
 #[test]
 fn a_new_account_of_the_release_gets_the_identity() {
@@ -248,5 +248,60 @@ fn a_workload_that_leaves_the_release_takes_its_account_along_and_late_accounts_
         world
             .becomes(Vec::new(), async || world.federated().await)
             .await;
+    });
+}
+
+#[test]
+fn an_identity_made_again_behind_a_failed_write_is_read_again() {
+    run(async {
+        let world = World::new("reborn-unseen").await;
+        world.ready(json!({})).await;
+        let emulator = world.lab.emulator();
+        let fault = json!({
+            "operation": "credential.put", "pathContains": world.identity, "times": 1,
+            "status": 403, "code": "AuthorizationFailed", "message": "no", "action": "respond",
+        });
+        emulator.fault(&fault).await.unwrap();
+        world
+            .account("airflow-worker-2", &labels("airflow", "worker"))
+            .await;
+        world
+            .until("prod", "CredentialsFederated", "False", "AzureForbidden")
+            .await;
+        let azure = world.azure().await;
+        azure.delete_identity(&world.identity).await.unwrap();
+        let made = azure.put_identity(&world.identity).await.unwrap();
+        let client_id = made["properties"]["clientId"].as_str().unwrap().to_owned();
+        world
+            .becomes(Some(client_id), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn whoever_undoes_what_we_write_is_not_fought_at_full_speed() {
+    run(async {
+        let world = World::new("fight").await;
+        world.ready(json!({})).await;
+        let mut put_back = 0;
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_secs(12) {
+            let undo =
+                format!("annotate serviceaccount airflow-worker {CLIENT_ID}=theirs --overwrite");
+            if world.client_id_of("airflow-worker").await.as_ref() == Some(&world.client_id) {
+                put_back += 1;
+                world.kubectl(&undo).await.unwrap();
+            }
+        }
+        assert!((5..=15).contains(&put_back), "put back {put_back} times");
+        world
+            .becomes(Some(world.client_id.clone()), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
     });
 }

@@ -1,8 +1,9 @@
 //! From the first finalizer to the last trace.
 
+use lab::{Lab, LabOptions};
 use serde_json::json;
 
-use crate::world::{World, all, run};
+use crate::world::{World, all, awi, often, run};
 
 #[test]
 fn a_deleted_object_leaves_nothing_behind() {
@@ -124,7 +125,7 @@ fn an_object_that_comes_before_its_airflow_waits_for_it() {
             )
             .await;
         assert!(
-            message.contains("release=airflow") && message.contains("spec.airflow.serviceAccounts"),
+            message.contains("helmRelease: airflow") && message.contains("helm list -n early"),
             "{message}"
         );
         world.release(&["scheduler", "triggerer", "worker"]).await;
@@ -138,5 +139,55 @@ fn an_object_that_comes_before_its_airflow_waits_for_it() {
             world.federated().await,
             all(&["scheduler", "triggerer", "worker"])
         );
+    });
+}
+
+#[test]
+fn whatever_holds_a_deletion_is_told_and_one_annotation_lets_go() {
+    run(async {
+        // Locks are lifted all at once, so this one is in a lab of its own.
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let world = World::of(&lab, &operator, "let-go").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.ready(json!({})).await;
+        let lock = json!({ "scope": world.identity });
+        world.lab.emulator().lock(&lock).await.unwrap();
+        world.delete("prod").await;
+        let message = world.until("prod", "Ready", "False", "Deleting").await;
+        for words in [
+            "az lock list",
+            "kubectl annotate awi prod -n let-go airflow-workload-identity.io/abandon-credentials=true",
+        ] {
+            assert!(message.contains(words), "{message}");
+        }
+        world
+            .kubectl("annotate awi prod airflow-workload-identity.io/abandon-credentials=true")
+            .await
+            .unwrap();
+        world.until_gone("prod").await;
+        assert_eq!(world.federated().await.len(), 3, "they were left");
+        assert!(world.annotations().await.is_empty());
+    });
+}
+
+#[test]
+fn a_role_that_was_taken_away_holds_a_deletion_until_it_is_given_back() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let world = World::of(&lab, &operator, "revoked-role").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        let forbidden = json!({ "operation": "credential.delete", "status": 403, "code": "AuthorizationFailed", "message": "no", "action": "respond" });
+        lab.emulator().fault(&forbidden).await.unwrap();
+        world.delete("prod").await;
+        let message = world.until("prod", "Ready", "False", "Deleting").await;
+        assert!(message.contains("az role assignment create"), "{message}");
+        lab.emulator().clear_faults().await.unwrap();
+        world.until_gone("prod").await;
+        assert!(world.federated().await.is_empty());
     });
 }

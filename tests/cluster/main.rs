@@ -5,16 +5,20 @@
 mod world;
 
 mod airflow;
+mod az;
 mod bad_input;
 mod conflicts;
 mod conformance;
+mod crowd;
 mod drift;
 mod install;
+mod installs;
 mod issuer;
 mod lifecycle;
 mod main_job;
 mod outage;
 mod schema;
+mod secrets;
 mod sign_in;
 mod steady_state;
 mod tenancy;

@@ -41,7 +41,7 @@ fn one_object_federates_annotates_and_writes_the_connection() {
             "the issuer is kept byte for byte"
         );
         let secret = world.secret("prod-airflow-connections").await.unwrap();
-        let checksum = status.connection_secret.unwrap().checksum;
+        let checksum = status.secrets[0].checksum.clone();
         assert_eq!(
             secret.metadata.annotations.unwrap()["airflow-workload-identity.io/checksum"],
             checksum

@@ -24,6 +24,8 @@ fn wrong_objects_are_refused() {
         let world = World::bare("schema").await;
         let identity = |resource_id: &str| json!({ "identity": { "managedIdentity": { "resourceId": resource_id } } });
         let connections = |connections: Value| json!({ "connections": connections });
+        let backend = |connections: Value| json!({ "connections": connections, "connectionSecret": { "format": "SecretsBackend" } });
+        let with_extra = |name: &str| json!({ "id": "a", "wasb": { "account": "lake" }, "extra": [{ "name": name, "value": "x" }] });
         let table: Vec<(Value, &[&str])> = vec![
             (
                 identity("airflow"),
@@ -52,8 +54,19 @@ fn wrong_objects_are_refused() {
                 &["spec.identity.clientId", "uuid"],
             ),
             (
-                json!({ "airflow": { "helmRelease": null } }),
-                &["spec.airflow", "helmRelease", "serviceAccounts"],
+                json!({ "airflow": { "stackableCluster": "airflow" } }),
+                &[
+                    "spec.airflow",
+                    "at most one of helmRelease, stackableCluster",
+                ],
+            ),
+            (
+                json!({ "airflow": { "helmRelease": null, "workloadSelector": {} } }),
+                &["spec.airflow.workloadSelector", "at least one label"],
+            ),
+            (
+                json!({ "airflow": { "serviceAccountSelector": { "matchLabels": {} } } }),
+                &["spec.airflow.serviceAccountSelector", "at least one label"],
             ),
             (
                 json!({ "airflow": { "components": ["schedular"] } }),
@@ -68,6 +81,18 @@ fn wrong_objects_are_refused() {
                 &["spec.airflow.serviceAccounts[0]"],
             ),
             (
+                json!({ "airflow": { "serviceAccounts": ["a..b"] } }),
+                &["spec.airflow.serviceAccounts[0]"],
+            ),
+            (
+                json!({ "airflow": { "helmRelease": "airflow", "components": [] } }),
+                &["spec.airflow", "components may be empty only if"],
+            ),
+            (
+                json!({ "connectionSecret": { "name": "a..b" } }),
+                &["spec.connectionSecret.name"],
+            ),
+            (
                 json!({ "federation": { "credentialName": "a b" } }),
                 &["spec.federation.credentialName"],
             ),
@@ -77,7 +102,81 @@ fn wrong_objects_are_refused() {
             ),
             (
                 connections(json!([{ "id": "a-b", "azure": {} }])),
-                &["spec.connections[0].id", "letters, digits and underscores"],
+                &["spec.connections", "letters, digits and underscores"],
+            ),
+            (
+                connections(json!([{ "id": "ä", "azure": {} }])),
+                &["spec.connections[0].id", "as Airflow allows"],
+            ),
+            (
+                backend(json!([{ "id": "a/b", "azure": {} }])),
+                &["spec.connections", "becomes a label"],
+            ),
+            (
+                json!({ "connectionSecret": { "readerRole": true } }),
+                &["spec.connectionSecret", "SecretsBackend"],
+            ),
+            (
+                json!({ "connectionSecret": { "format": "File" }, "keyVaultBackend": { "vaultUrl": "https://a.vault.azure.net" } }),
+                &["spec.keyVaultBackend", "one secrets backend only"],
+            ),
+            (
+                json!({ "keyVaultBackend": { "vaultUrl": "https://a.vault.azure.net" }, "connectionSecret": { "name": "wrong-airflow-key-vault" } }),
+                &["spec.connectionSecret.name must not be"],
+            ),
+            (
+                json!({ "keyVaultBackend": { "vaultUrl": "a.vault.azure.net" } }),
+                &["spec.keyVaultBackend.vaultUrl", "https://"],
+            ),
+            (
+                connections(json!([{ "id": "a", "azure": {}, "wasb": { "account": "lake" } }])),
+                &["spec.connections[0]", "exactly one connection type"],
+            ),
+            (
+                connections(json!([{ "id": "a", "wasb": {} }])),
+                &["spec.connections[0].wasb", "exactly one of account"],
+            ),
+            (
+                connections(
+                    json!([{ "id": "a", "wasb": { "account": "lake", "accountUrl": "https://lake.blob.core.windows.net" } }]),
+                ),
+                &["spec.connections[0].wasb", "exactly one of account"],
+            ),
+            (
+                connections(
+                    json!([{ "id": "a", "adls": { "account": "https://lake.dfs.core.windows.net" } }]),
+                ),
+                &["spec.connections[0].adls.account"],
+            ),
+            (
+                connections(json!([{ "id": "a", "dataFactory": {} }])),
+                &["spec.connections[0].dataFactory.subscriptionId", "Required"],
+            ),
+            (
+                connections(json!([{ "id": "a", "serviceBus": { "host": "sb://one.example/" } }])),
+                &["spec.connections[0].serviceBus.host", "without https://"],
+            ),
+            (
+                connections(json!([with_extra("tenant_id")])),
+                &["spec.connections[0].extra[0].name", "credential"],
+            ),
+            (
+                connections(json!([with_extra("_hosts")])),
+                &["spec.connections[0].extra[0].name", "token elsewhere"],
+            ),
+            (
+                connections(json!([with_extra("secondary_hostname")])),
+                &["spec.connections[0].extra", "sizes, timeouts, retries"],
+            ),
+            (
+                connections(
+                    json!([{ "id": "a", "wasb": { "accountUrl": "https://a23456789b23456789c23456789.example.com" } }]),
+                ),
+                &["spec.connections[0].wasb.accountUrl", "24 characters"],
+            ),
+            (
+                connections(json!([with_extra("extra__wasb__tenant_id")])),
+                &["spec.connections[0].extra[0].name", "credential"],
             ),
             (
                 connections(json!([{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }])),
@@ -163,7 +262,9 @@ fn wrong_grants_are_refused() {
 fn the_smallest_object_gets_every_default() {
     run(async {
         let world = World::bare("defaults").await;
-        world.prod(json!({})).await;
+        let mut smallest = world.object("prod", json!({}));
+        smallest["spec"].as_object_mut().unwrap().remove("airflow");
+        world.apply(&smallest).await.unwrap();
         let spec = world
             .kubectl("get awi prod -o jsonpath={.spec}")
             .await
@@ -173,10 +274,10 @@ fn the_smallest_object_gets_every_default() {
             spec,
             json!({
                 "identity": { "managedIdentity": { "resourceId": world.identity } },
-                "airflow": { "helmRelease": "airflow", "components": ["scheduler", "triggerer", "worker"], "serviceAccounts": [] },
-                "federation": { "deletionPolicy": "Delete" },
+                "airflow": { "components": ["scheduler", "triggerer", "worker"], "serviceAccounts": [] },
+                "federation": { "deletionPolicy": "Delete", "existingCredentials": "Use" },
                 "connections": [{ "id": "azure_default", "azure": {} }],
-                "connectionSecret": { "format": "Environment" },
+                "connectionSecret": { "format": "Environment", "readerRole": false },
                 "suspend": false,
             })
         );
@@ -199,6 +300,15 @@ fn explain_reads_like_documentation() {
                 "subscription that Airflow's hooks work in",
             ),
             (
+                "awi.spec.connections.wasb.account",
+                "storage account's name",
+            ),
+            ("awi.spec.connections.extra", "provider's documentation"),
+            (
+                "awi.spec.airflow.workloadSelector",
+                "any other installation",
+            ),
+            (
                 "awi.status.serviceAccounts.subject",
                 "system:serviceaccount:",
             ),
@@ -207,7 +317,12 @@ fn explain_reads_like_documentation() {
                 "empty selector matches every namespace",
             ),
         ] {
-            let text = world.lab.kubectl(&["explain", field]).await.unwrap();
+            // The API server publishes what it has of a kind a moment after it takes objects.
+            let text = world
+                .eventually("explained", async || {
+                    world.lab.kubectl(&["explain", field]).await.ok()
+                })
+                .await;
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.contains(words), "{field}: {text}");
         }

@@ -1,10 +1,18 @@
 //! How the operator itself signs in to Azure, by flag or by environment.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex},
+};
 
 use axum::{Json, Router, extract::State, routing::get};
 use lab::{Lab, LabOptions, OperatorOptions, identities::ADMIN};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::world::{World, awi, run};
 
@@ -103,5 +111,54 @@ fn a_sign_in_that_entra_refuses_is_told_and_got_over() {
         assert!(message.contains("AADSTS700213"), "{message}");
         lab.emulator().clear_faults().await.unwrap();
         world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+/// An HTTP proxy that tunnels, and tells where to.
+async fn proxy() -> (String, Arc<Mutex<BTreeSet<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tunnels = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = tunnels.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                let mut client = BufReader::new(stream);
+                let mut line = String::new();
+                client.read_line(&mut line).await.unwrap();
+                let target = line.split(' ').nth(1).unwrap().to_owned();
+                while !line.trim().is_empty() {
+                    line.clear();
+                    client.read_line(&mut line).await.unwrap();
+                }
+                seen.lock().unwrap().insert(target.clone());
+                let mut server = TcpStream::connect(target).await.unwrap();
+                let accepted = b"HTTP/1.1 200 Connection established\r\n\r\n";
+                client.write_all(accepted).await.unwrap();
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (url, tunnels)
+}
+
+#[test]
+fn azure_is_reached_through_a_proxy() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let (proxy, tunnels) = proxy().await;
+        let options = OperatorOptions {
+            env: vec![
+                ("HTTPS_PROXY".into(), proxy),
+                ("NO_PROXY".into(), String::new()),
+            ],
+            ..OperatorOptions::default()
+        };
+        becomes_ready(&lab, options, "proxied").await;
+        let url = lab.emulator().url();
+        let azure = url.trim_start_matches("https://").trim_end_matches('/');
+        let tunnels = tunnels.lock().unwrap();
+        assert!(tunnels.contains(azure), "{tunnels:?}");
     });
 }

@@ -78,7 +78,7 @@ fn a_grant_may_select_namespaces_by_label_and_name_the_accounts() {
             .eventually("the message names those that are left out", async || {
                 let message = world.until("prod", "Granted", "False", "NotGranted").await;
                 message
-                    .contains("ServiceAccounts airflow-scheduler, airflow-triggerer of")
+                    .contains("lets airflow-scheduler, airflow-triggerer of namespace selected")
                     .then_some(())
             })
             .await;
@@ -151,5 +151,7 @@ fn a_suspended_object_loses_what_is_no_longer_granted() {
         world
             .becomes(0, async || world.records("prod").await.len())
             .await;
+        let status = world.get("prod").await.unwrap().status.unwrap();
+        assert_eq!(status.accounts.as_deref(), Some("0/3"));
     });
 }

@@ -89,6 +89,12 @@ impl World<'static> {
 impl<'a> World<'a> {
     /// In a lab of the test's own.
     pub async fn of(lab: &'a Lab, operator: &'a Operator, name: &str) -> World<'a> {
+        lab.kubectl(&["create", "namespace", name]).await.unwrap();
+        Self::existing(lab, operator, name).await
+    }
+
+    /// The same, in a namespace that is there already.
+    pub async fn existing(lab: &'a Lab, operator: &'a Operator, name: &str) -> World<'a> {
         let identity = resource_id(name);
         let made = lab
             .azure()
@@ -97,7 +103,6 @@ impl<'a> World<'a> {
             .put_identity(&identity)
             .await
             .unwrap();
-        lab.kubectl(&["create", "namespace", name]).await.unwrap();
         let text = |field: &str| made["properties"][field].as_str().unwrap().to_owned();
         World {
             client: lab.client().await.unwrap(),

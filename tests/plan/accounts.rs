@@ -127,7 +127,7 @@ fn a_right_annotation_of_another_owner_is_owned_too_so_that_it_outlives_them() {
 #[test]
 fn an_account_that_does_not_exist_yet_is_federated_and_waited_for() {
     let mut world = fresh();
-    world.accounts[1].state = None;
+    world.discovery.accounts[1].state = None;
     let plan = plan(&world);
     assert_eq!(
         problem_of(&plan, "airflow-worker").unwrap().reason,
@@ -143,7 +143,7 @@ fn an_account_that_does_not_exist_yet_is_federated_and_waited_for() {
 #[test]
 fn an_account_that_left_the_object_loses_its_annotations_and_its_credential() {
     let mut world = converged();
-    let gone = world.accounts.remove(1);
+    let gone = world.discovery.accounts.remove(1);
     world.left_behind = vec![airflow_workload_identity::observe::Existing {
         name: gone.name,
         uid: "uid".into(),

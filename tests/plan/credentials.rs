@@ -1,8 +1,9 @@
 //! Federated identity credentials: written, repaired, shared, replaced; and never anybody else's.
 
 use airflow_workload_identity::{
-    api::{ConditionType, Reason},
+    api::{ConditionType, ManagedIdentity, Reason},
     azure::ArmErrorKind,
+    observe::Snapshot,
     plan::{Progress, plan},
 };
 use serde_json::json;
@@ -15,6 +16,19 @@ fn worker(verb: &str) -> String {
         "{verb} federated credential {} for system:serviceaccount:airflow:airflow-worker {to} identity airflow",
         derived("airflow-worker")
     )
+}
+
+fn only_the_scheduler_loses_its_old_one(world: &Snapshot) {
+    let steps = planned(world);
+    assert!(!steps.contains(&worker("delete")), "{steps:?}");
+    let scheduler = format!(
+        "delete federated credential {}",
+        derived("airflow-scheduler")
+    );
+    assert!(
+        steps.iter().any(|step| step.starts_with(&scheduler)),
+        "{steps:?}"
+    );
 }
 
 #[test]
@@ -146,10 +160,10 @@ fn names_are_the_guides_when_the_user_chooses_one() {
     world.object = object(
         json!({ "federation": { "credentialName": "prod" }, "airflow": { "helmRelease": "airflow", "serviceAccounts": ["etl"] } }),
     );
-    let mut named = world.accounts[0].clone();
+    let mut named = world.discovery.accounts[0].clone();
     named.name = "etl".into();
     named.components.clear();
-    world.accounts.push(named);
+    world.discovery.accounts.push(named);
     let names: Vec<_> = plan(&world)
         .accounts
         .into_iter()
@@ -347,16 +361,7 @@ fn an_account_moves_to_the_new_identity_only_if_that_can_take_it() {
     let mut taken = credential(&derived("airflow-worker"), "x");
     taken.subject = "system:serviceaccount:other:x".into();
     azure(&mut world, "airflow-dev", |list| list.push(taken));
-    let steps = planned(&world);
-    assert!(!steps.contains(&worker("delete")), "{steps:?}");
-    let scheduler = format!(
-        "delete federated credential {}",
-        derived("airflow-scheduler")
-    );
-    assert!(
-        steps.iter().any(|step| step.starts_with(&scheduler)),
-        "{steps:?}"
-    );
+    only_the_scheduler_loses_its_old_one(&world);
 }
 
 #[test]
@@ -372,4 +377,110 @@ fn nothing_is_written_for_an_identity_that_is_not_the_pinned_one() {
         );
         assert_eq!(plan.steps.is_empty(), !is_right);
     }
+}
+
+#[test]
+fn an_old_identity_keeps_an_account_whose_annotation_cannot_be_moved() {
+    let mut world = converged();
+    account(&mut world, "airflow-worker", |state| {
+        state.client_id = owned_by("argocd", true, "theirs");
+    });
+    move_to(&mut world, "airflow-dev");
+    only_the_scheduler_loses_its_old_one(&world);
+}
+
+#[test]
+fn an_identity_written_in_other_letter_case_is_the_same_and_recorded_once() {
+    let mut world = converged();
+    let upper = id("airflow").to_string().to_uppercase();
+    world.object.spec.identity.managed_identity = Some(ManagedIdentity {
+        resource_id: upper.clone(),
+    });
+    world.identity = Ok(upper.parse().unwrap());
+    let plan = plan(&world);
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.records.len(), 2);
+}
+
+#[test]
+fn what_the_guides_loop_wrote_is_adopted_only_when_asked_for_and_keeps_its_name() {
+    let guides = credential("airflow-worker-fic", "airflow-worker");
+    for (policy, is_ours) in [("Use", false), ("Adopt", true)] {
+        let mut world = fresh();
+        azure(&mut world, "airflow", |list| list.push(guides.clone()));
+        world.object = object(json!({ "federation": { "existingCredentials": policy } }));
+        settle(&mut world);
+        let live = world.azure[&id("airflow")].credentials.clone().unwrap();
+        assert!(live.contains(&guides), "{policy}: it keeps its name");
+        assert_eq!(live.len(), 2, "{policy}: Azure takes no second one");
+        assert_eq!(planned(&world), Vec::<String>::new(), "{policy}");
+
+        world.object.metadata.deletion_timestamp = Some(long_ago());
+        let deleted = planned(&world)
+            .iter()
+            .any(|step| step.contains("delete federated credential airflow-worker-fic"));
+        assert_eq!(deleted, is_ours, "{policy}");
+    }
+}
+
+#[test]
+fn one_with_a_wrong_audience_is_repaired_only_when_adopted() {
+    for (policy, steps) in [("Use", 0), ("Adopt", 1)] {
+        let mut world = converged();
+        azure(&mut world, "airflow", |list| {
+            list[1].name = "theirs".into();
+            list[1].audiences = vec!["api://Other".into()];
+        });
+        world.object.spec.federation.existing_credentials =
+            serde_json::from_value(json!(policy)).unwrap();
+        let written = planned(&world)
+            .iter()
+            .filter(|step| step.starts_with("write federated credential theirs"))
+            .count();
+        assert_eq!(written, steps, "{policy}");
+    }
+}
+
+#[test]
+fn nothing_that_lets_others_in_is_adopted() {
+    let mut world = fresh();
+    let mut other = credential("airflow-worker", "x");
+    other.subject = "system:serviceaccount:other:airflow-worker".into();
+    azure(&mut world, "airflow", |list| {
+        list.extend([other, credential("aks-identity-binding", "airflow-worker")]);
+    });
+    world.object = object(json!({ "federation": {
+        "existingCredentials": "Adopt", "credentialName": "airflow",
+    }}));
+    let plan = plan(&world);
+    assert_eq!(
+        plan.records
+            .iter()
+            .map(|r| r.name.as_str())
+            .collect::<Vec<_>>(),
+        ["airflow-scheduler"]
+    );
+}
+
+#[test]
+fn a_full_identity_is_told_early_with_who_uses_it() {
+    let mut world = converged();
+    azure(&mut world, "airflow", |list| {
+        for n in 0..16 {
+            let mut other = credential(&format!("other{n}"), "x");
+            other.issuer = format!("https://oidc.example/{}", n % 2);
+            other.subject = format!("system:serviceaccount:other:{n}");
+            list.push(other);
+        }
+    });
+    let note = plan(&world).notes[&ConditionType::CredentialsFederated].clone();
+    for words in [
+        "18 of at most 20",
+        "namespace airflow of this cluster (2)",
+        "issuer https://oidc.example/1 (8)",
+    ] {
+        assert!(note.contains(words), "{note}");
+    }
+    azure(&mut world, "airflow", |list| list.truncate(17));
+    assert!(plan(&world).notes.is_empty());
 }

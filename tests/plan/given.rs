@@ -13,7 +13,10 @@ use airflow_workload_identity::{
     apply::{Outcome, StepResult},
     azure::{ArmError, ArmErrorKind, ManagedIdentity, View},
     model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
-    observe::{Account, AccountState, Annotation, FieldOwner, SecretState, Snapshot},
+    observe::{
+        Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
+        ReaderRole, SecretState, Snapshot,
+    },
     plan::{Action, Finalizer, Plan, Progress, plan},
     problem::Problem,
     status::status,
@@ -91,15 +94,26 @@ pub fn fresh() -> Snapshot {
         identity: Ok(id("airflow")),
         grants: BTreeMap::from([(id("airflow"), vec![grant_of("airflow")])]),
         issuer: Ok(issuer()),
+        history: [issuer()].into(),
         audience: AUDIENCE.into(),
         azure: BTreeMap::from([(id("airflow"), view)]),
-        accounts: vec![
-            account("airflow-scheduler", Component::Scheduler),
-            account("airflow-worker", Component::Worker),
-        ],
+        discovery: Discovery {
+            installs: [release("airflow")].into(),
+            install: Some(release("airflow")),
+            accounts: vec![
+                account("airflow-scheduler", Component::Scheduler),
+                account("airflow-worker", Component::Worker),
+            ],
+            of_install: ["airflow-scheduler", "airflow-worker"]
+                .map(str::to_owned)
+                .into(),
+            ..Discovery::default()
+        },
         left_behind: Vec::new(),
         claimed_by_others: BTreeSet::new(),
-        secret: Ok(SecretState::Absent),
+        secrets: BTreeMap::new(),
+        rival_secrets: Ok(BTreeMap::new()),
+        reader_role: Ok(None),
         stale_secrets: Vec::new(),
     }
 }
@@ -129,6 +143,20 @@ pub fn object(spec: Value) -> AirflowWorkloadIdentity {
         object["spec"][key] = value;
     }
     serde_json::from_value(object).unwrap()
+}
+
+/// A Helm release.
+pub fn release(name: &str) -> Install {
+    Install {
+        selector: InstallSelector::HelmRelease,
+        name: name.into(),
+    }
+}
+
+/// Changes what is known of the Secret with the connections.
+pub fn secret(world: &mut Snapshot, state: SecretState) {
+    let name = "prod-airflow-connections".to_owned();
+    world.secrets.insert(name, Ok(state));
 }
 
 /// A grant of the identity to the namespace.
@@ -170,13 +198,19 @@ pub fn azure(
 
 /// Changes what an account carries.
 pub fn account(world: &mut Snapshot, name: &str, edit: impl FnOnce(&mut AccountState)) {
-    let account = world.accounts.iter_mut().find(|a| a.name == name).unwrap();
+    let account = world
+        .discovery
+        .accounts
+        .iter_mut()
+        .find(|a| a.name == name)
+        .unwrap();
     edit(account.state.as_mut().unwrap());
 }
 
 /// Carries out what is planned, as if every step succeeded, until there is nothing to do.
 pub fn settle(world: &mut Snapshot) {
-    for _ in 0..3 {
+    for hour in 0..3 {
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour);
         let plan = plan(world);
         if plan.finalizer == Finalizer::Add {
             world.object.metadata.finalizers = Some(vec![FINALIZER.into()]);
@@ -189,7 +223,7 @@ pub fn settle(world: &mut Snapshot) {
             results,
             ..Outcome::default()
         };
-        world.object.status = Some(status(world, &plan, &outcome, Timestamp::UNIX_EPOCH));
+        world.object.status = Some(status(world, &plan, &outcome, now));
     }
 }
 
@@ -200,6 +234,7 @@ fn take(world: &mut Snapshot, action: &Action) {
             identity,
             name,
             properties,
+            ..
         } => azure(world, identity.name(), |list| {
             list.retain(|credential| !credential.is_named(name.as_str()));
             assert!(
@@ -216,7 +251,9 @@ fn take(world: &mut Snapshot, action: &Action) {
                 audiences: properties.audiences.clone(),
             });
         }),
-        Action::DeleteCredential { record, identity } => {
+        Action::DeleteCredential {
+            record, identity, ..
+        } => {
             azure(world, identity.name(), |list| {
                 list.retain(|c| !c.is_named(&record.name));
             });
@@ -231,25 +268,34 @@ fn take(world: &mut Snapshot, action: &Action) {
         }),
         Action::Release { account: existing } => {
             world.left_behind.retain(|left| left != existing);
-            if let Some(account) = world.accounts.iter_mut().find(|a| a.name == existing.name) {
+            if let Some(account) = world
+                .discovery
+                .accounts
+                .iter_mut()
+                .find(|a| a.name == existing.name)
+            {
                 account.state = Some(AccountState {
                     uid: existing.uid.clone(),
                     ..AccountState::default()
                 });
             }
         }
-        Action::WriteSecret { checksum, .. } => {
-            world.secret = Ok(SecretState::Ours {
-                uid: "uid-of-secret".into(),
+        Action::WriteSecret { name, checksum, .. } => {
+            let state = SecretState::Ours {
+                uid: format!("uid-of-{name}"),
                 checksum: checksum.clone(),
                 is_marked: true,
                 resource_version: Some("1".into()),
-            });
+            };
+            world.secrets.insert(name.clone(), Ok(state));
         }
+        Action::WriteReaderRole { accounts, .. } => {
+            let accounts = Some(accounts.clone());
+            world.reader_role = Ok(Some(ReaderRole::Ours { accounts }));
+        }
+        Action::DeleteReaderRole { .. } => world.reader_role = Ok(None),
         Action::DeleteSecret(secret) => {
-            if secret.uid == "uid-of-secret" {
-                world.secret = Ok(SecretState::Absent);
-            }
+            world.secrets.remove(&secret.name);
             world.stale_secrets.retain(|stale| stale != secret);
         }
     }

@@ -66,10 +66,10 @@ fn a_grant_for_some_accounts_leaves_the_others_out() {
         problem_of(&plan, "airflow-scheduler").unwrap().reason,
         Reason::NotGranted
     );
+    let message = &plan.blocked[&ConditionType::Granted].message;
     assert!(
-        plan.blocked[&ConditionType::Granted]
-            .message
-            .contains("airflow-scheduler")
+        message.contains("serviceAccounts: [airflow-scheduler]"),
+        "{message}"
     );
     let steps = planned(&world);
     assert!(steps.iter().any(|s| s.contains("airflow-worker")));

@@ -84,7 +84,7 @@ fn any_world() -> impl Strategy<Value = Snapshot> {
                     world.object.metadata.deletion_timestamp = Some(long_ago());
                 }
                 if !worker {
-                    world.accounts.pop();
+                    world.discovery.accounts.pop();
                 }
                 world
             },

@@ -2,10 +2,13 @@
 
 use airflow_workload_identity::api::{ConditionType, Reason};
 use airflow_workload_identity::{
+    apply::Outcome,
     azure::ArmErrorKind,
     plan::{Finalizer, plan},
     problem::Problem,
+    status::status,
 };
+use jiff::Timestamp;
 
 use crate::given::*;
 
@@ -86,4 +89,38 @@ fn the_object_stays_while_the_issuer_is_not_known() {
 fn the_finalizer_is_there_before_the_first_trace_and_is_added_once() {
     assert_eq!(plan(&fresh()).finalizer, Finalizer::Add);
     assert_eq!(plan(&converged()).finalizer, Finalizer::Keep);
+}
+
+#[test]
+fn an_unknown_issuer_holds_up_no_object_that_never_had_a_credential() {
+    let mut world = fresh();
+    world.issuer = Err(Problem::on_change(Reason::IssuerUnknown, "?"));
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    assert!(plan(&world).blocked.is_empty());
+}
+
+#[test]
+fn an_object_that_azure_holds_is_let_go_by_one_annotation() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    unreachable(&mut world, "airflow");
+    let plan_before = plan(&world);
+    assert!(!plan_before.blocked.is_empty());
+    let said = status(&world, &plan_before, &Outcome::default(), Timestamp::MAX);
+    let message = &said.conditions[0].message;
+    let command = "kubectl annotate awi prod -n airflow airflow-workload-identity.io/abandon-credentials=true";
+    assert!(message.contains(command), "{message}");
+
+    let annotations = world.object.metadata.annotations.get_or_insert_default();
+    annotations.insert(
+        "airflow-workload-identity.io/abandon-credentials".into(),
+        "true".into(),
+    );
+    let plan = plan(&world);
+    assert!(plan.blocked.is_empty());
+    assert!(
+        !planned(&world)
+            .iter()
+            .any(|s| s.contains("federated credential"))
+    );
 }

@@ -3,10 +3,11 @@
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentityStatus, Reason},
     apply::{Outcome, StepResult},
+    azure::ArmErrorKind,
     observe::{SecretState, Snapshot},
     plan::plan,
     problem::Problem,
-    status::{problems, status, truncated},
+    status::{problems, settles_in, status, truncated},
 };
 use jiff::Timestamp;
 
@@ -38,7 +39,7 @@ fn everything_done_is_ready() {
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.client_id.as_deref(), Some(CLIENT));
     assert_eq!(status.tenant_id.as_deref(), Some(TENANT));
-    let secret = status.connection_secret.unwrap();
+    let secret = &status.secrets[0];
     assert_eq!(secret.name, "prod-airflow-connections");
     assert_eq!(secret.checksum.len(), 64);
     assert_eq!(
@@ -69,7 +70,7 @@ fn a_step_that_fails_is_the_reason_why_it_is_not_ready() {
     );
     assert_eq!(condition(&status, "Ready"), is("False", "AzureForbidden"));
     assert_eq!(status.accounts.as_deref(), Some("0/2"));
-    assert_eq!(status.connection_secret, None);
+    assert_eq!(status.secrets, []);
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn suspended_says_so_and_keeps_the_rest() {
 #[test]
 fn a_component_that_the_release_does_not_have_is_named_and_holds_nothing_up() {
     let mut world = fresh();
-    world.accounts.remove(0);
+    world.discovery.accounts.remove(0);
     let status = read(&world, &StepResult::Done);
     let annotated = status
         .conditions
@@ -117,7 +118,7 @@ fn a_component_that_the_release_does_not_have_is_named_and_holds_nothing_up() {
     assert!(
         annotated
             .message
-            .contains("no ServiceAccount for: scheduler"),
+            .contains("no ServiceAccount was found for: scheduler"),
         "{}",
         annotated.message
     );
@@ -127,7 +128,7 @@ fn a_component_that_the_release_does_not_have_is_named_and_holds_nothing_up() {
 #[test]
 fn a_deleted_credential_is_struck_from_the_record_only_when_it_is_gone() {
     let mut world = converged();
-    world.accounts.remove(1);
+    world.discovery.accounts.remove(1);
     let names = |status: AirflowWorkloadIdentityStatus| {
         status
             .credentials
@@ -151,7 +152,7 @@ fn a_deleted_credential_is_struck_from_the_record_only_when_it_is_gone() {
 #[test]
 fn an_account_counts_only_with_both_credential_and_annotation() {
     let mut world = converged();
-    world.accounts[1].state = None;
+    world.discovery.accounts[1].state = None;
     let status = read(&world, &StepResult::Done);
     assert_eq!(status.accounts.as_deref(), Some("1/2"));
     let worker = &status.service_accounts[1];
@@ -223,7 +224,7 @@ fn every_problem_has_a_say_in_when_to_try_again() {
         reasons(&world, &StepResult::Done),
         [Reason::AzureUnavailable; 2]
     );
-    world.secret = Ok(SecretState::Foreign);
+    secret(&mut world, SecretState::Foreign);
     assert!(reasons(&world, &StepResult::Done).contains(&Reason::Conflict));
     world.grants.clear();
     assert!(reasons(&world, &StepResult::Done).contains(&Reason::NotGranted));
@@ -292,7 +293,7 @@ fn a_message_is_cut_between_characters() {
 #[test]
 fn a_condition_tells_every_problem_once_and_what_waits_last() {
     let mut world = fresh();
-    world.accounts[0].state = None;
+    world.discovery.accounts[0].state = None;
     account(&mut world, "airflow-worker", |state| {
         state.client_id = owned_by("helm", false, "theirs");
     });
@@ -310,7 +311,7 @@ fn a_condition_tells_every_problem_once_and_what_waits_last() {
     // The credential's own condition says why; the annotation's only that it waits.
     let failed = StepResult::Failed(Problem::on_change(Reason::AzureForbidden, "no role"));
     let mut world = fresh();
-    world.secret = Ok(SecretState::Foreign);
+    secret(&mut world, SecretState::Foreign);
     let status = read(&world, &failed);
     assert_eq!(
         condition(&status, "CredentialsFederated"),
@@ -333,4 +334,77 @@ fn no_problem_makes_the_record_of_credentials_go_away() {
     world.identity = Err(Problem::on_change(Reason::InvalidSpec, "?"));
     world.object.metadata.deletion_timestamp = None;
     assert_eq!(read(&world, &StepResult::Done).credentials.len(), 2);
+}
+
+#[test]
+fn the_ids_of_the_former_identity_are_not_shown_as_those_of_a_new_one() {
+    let mut world = converged();
+    move_to(&mut world, "new");
+    let view = world.azure.get_mut(&id("new")).unwrap();
+    view.identity = Err(arm_error(ArmErrorKind::Unavailable));
+    assert_eq!(read(&world, &StepResult::Done).client_id, None);
+}
+
+#[test]
+fn the_ids_of_an_identity_that_is_gone_are_not_shown() {
+    let mut world = converged();
+    let view = world.azure.get_mut(&id("airflow")).unwrap();
+    view.identity = Err(arm_error(ArmErrorKind::NotFound));
+    assert_eq!(read(&world, &StepResult::Done).client_id, None);
+    world.azure.get_mut(&id("airflow")).unwrap().identity =
+        Err(arm_error(ArmErrorKind::Unavailable));
+    assert_eq!(
+        read(&world, &StepResult::Done).client_id.as_deref(),
+        Some(CLIENT)
+    );
+}
+
+#[test]
+fn a_fresh_credential_is_ready_and_its_propagation_is_told_until_it_is_over() {
+    let mut world = fresh();
+    let plan_now = plan(&world);
+    let outcome = Outcome {
+        results: vec![StepResult::Done; plan_now.steps.len()],
+        ..Outcome::default()
+    };
+    let then = Timestamp::UNIX_EPOCH;
+    let first = status(&world, &plan_now, &outcome, then);
+    let message = |status: &AirflowWorkloadIdentityStatus| {
+        let mut all = status.conditions.iter();
+        let federated = all.find(|c| c.type_ == "CredentialsFederated").unwrap();
+        (federated.status.clone(), federated.message.clone())
+    };
+    let (is_true, text) = message(&first);
+    assert_eq!(is_true, "True");
+    assert!(text.contains("AADSTS70021"), "{text}");
+    assert_eq!(condition(&first, "Ready"), is("True", "Done"));
+    let wait = settles_in(&first, then).unwrap();
+
+    settle(&mut world);
+    world.object.status = Some(first);
+    let later = then + wait;
+    let after = status(&world, &plan(&world), &Outcome::default(), later);
+    assert!(!message(&after).1.contains("AADSTS70021"));
+    assert_eq!(settles_in(&after, later), None);
+}
+
+#[test]
+fn what_waits_for_its_turn_says_so_before_it_is_written() {
+    let world = fresh();
+    let status = status(
+        &world,
+        &plan(&world),
+        &Outcome::default(),
+        Timestamp::UNIX_EPOCH,
+    );
+    assert_eq!(condition(&status, "Ready"), is("False", "Waiting"));
+    assert_eq!(
+        condition(&status, "CredentialsFederated"),
+        is("Unknown", "Waiting")
+    );
+    assert_eq!(
+        status.credentials.len(),
+        2,
+        "on record before the first write"
+    );
 }

@@ -23,7 +23,7 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
     let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
     let everything_before: Vec<usize> = (0..plan.steps.len()).collect();
     for (identity, record) in snapshot.records() {
-        let is_wanted = identity == *current && plan.wants(record);
+        let is_wanted = identity == *current && plan.wants(record, snapshot);
         if is_wanted || plan.is_being_replaced(record) {
             continue;
         }
@@ -32,6 +32,7 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
         }
         let account = Subject::account_in(&record.subject, &snapshot.namespace);
         let is_asked_for = snapshot
+            .discovery
             .accounts
             .iter()
             .any(|a| Some(a.name.as_str()) == account);
@@ -74,11 +75,16 @@ impl Plan {
         retain: bool,
         after: Vec<usize>,
     ) {
-        let Some(issuer) = snapshot.issuer.as_ref().ok() else {
+        if self.is_overwritten(identity, record) {
+            self.forgotten.insert(record.clone());
             return;
-        };
-        if record.issuer != issuer.as_str() {
-            return; // of an issuer that the cluster once had: kept on record
+        }
+        if !snapshot.is_ours(&record.issuer) && !snapshot.is_deleting() {
+            return; // perhaps it will be known again that the cluster once had this issuer
+        }
+        if retain {
+            self.forgotten.insert(record.clone());
+            return;
         }
         let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
         let live = match listed {
@@ -99,9 +105,10 @@ impl Plan {
             .iter()
             .any(|(other, name)| other == identity && name.eq_ignore_ascii_case(&record.name));
         match live {
-            Some(live) if !retain && !claimed && is_touchable(snapshot, issuer, live) => {
+            Some(live) if !claimed && is_touchable(snapshot, live) => {
                 let action = Action::DeleteCredential {
                     record: record.clone(),
+                    seen: live.clone(),
                     identity: identity.clone(),
                 };
                 self.push(action, after);
@@ -118,8 +125,23 @@ impl Plan {
         })
     }
 
+    /// Whether the credential becomes another's under the same name: the chosen names do when
+    /// the cluster's issuer changes.
+    fn is_overwritten(&self, identity: &ResourceId, record: &CredentialRecord) -> bool {
+        self.steps.iter().any(|step| match &step.action {
+            Action::PutCredential {
+                identity: of, name, ..
+            } => of == identity && name.as_str().eq_ignore_ascii_case(&record.name),
+            _ => false,
+        })
+    }
+
     /// Whether an account goes by this credential.
-    fn wants(&self, record: &CredentialRecord) -> bool {
+    fn wants(&self, record: &CredentialRecord, snapshot: &Snapshot) -> bool {
+        let issuer = snapshot.issuer.as_ref();
+        if issuer.is_ok_and(|issuer| issuer.as_str() != record.issuer) {
+            return false;
+        }
         let mut names = self
             .accounts
             .iter()

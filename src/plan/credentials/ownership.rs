@@ -1,7 +1,7 @@
 //! What may be touched at all, whatever a record says.
 
 use crate::{
-    model::{FederatedCredential, Issuer, Subject},
+    model::{FederatedCredential, Subject},
     observe::Snapshot,
 };
 
@@ -9,12 +9,8 @@ use crate::{
 const AKS_IDENTITY_BINDING: &str = "aks-identity-binding";
 
 /// The last guard, since whoever may write a status may forge a record.
-pub(super) fn is_touchable(
-    snapshot: &Snapshot,
-    issuer: &Issuer,
-    live: &FederatedCredential,
-) -> bool {
-    live.issuer == issuer.as_str()
+pub(super) fn is_touchable(snapshot: &Snapshot, live: &FederatedCredential) -> bool {
+    snapshot.is_ours(&live.issuer)
         && Subject::account_in(&live.subject, &snapshot.namespace).is_some()
         && !live.is_named(AKS_IDENTITY_BINDING)
 }

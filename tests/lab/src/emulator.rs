@@ -53,8 +53,8 @@ impl Counts {
 pub struct AzureRequest {
     pub n: u64,
     pub time: Value,
-    /// The client ID whose token came with it, if one did.
-    pub client: Option<String>,
+    /// Its User-Agent.
+    pub client: String,
     pub method: String,
     pub path: String,
     pub operation: Option<String>,
@@ -67,6 +67,14 @@ pub struct TokenAnswer {
     pub token_type: String,
     pub expires_in: u64,
     pub access_token: String,
+}
+
+impl AzureRequest {
+    /// Whether the operator sent it.
+    #[must_use]
+    pub fn is_operators(&self) -> bool {
+        self.client.starts_with("airflow-wi-operator")
+    }
 }
 
 impl Emulator {

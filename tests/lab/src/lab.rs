@@ -19,6 +19,7 @@ use crate::binaries::{Binaries, repository};
 use crate::control_plane::ControlPlane;
 use crate::emulator::Emulator;
 use crate::identities::{self, ADMIN, EXCHANGE_AUDIENCE};
+use crate::kubeconfig;
 use crate::operator::{self, Operator, OperatorOptions};
 use crate::pki::Authority;
 use crate::reaper::{Entry, Reaper};
@@ -147,6 +148,17 @@ impl Lab {
             .await
     }
 
+    /// A kubeconfig with the rights of a ServiceAccount.
+    pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let token = self.request_token(namespace, account, Vec::new()).await?;
+        let path = self
+            .scratch()
+            .join(format!("{namespace}-{account}.kubeconfig"));
+        let user = kubeconfig::token_user(&token);
+        let server = self.control_plane.server();
+        kubeconfig::write(path, &server, self.emulator.ca_path(), &user)
+    }
+
     /// A token that Azure takes for its administrator's, [`ADMIN`].
     pub async fn mint_azure_admin_token(&self) -> Result<String> {
         self.mint_token(ADMIN_NAMESPACE, ADMIN_ACCOUNT, EXCHANGE_AUDIENCE)
@@ -169,7 +181,12 @@ impl Lab {
 
     /// Starts `awi run` with the identity and the rights that an installation gives it.
     pub async fn start_operator(&self, awi: &Path, options: OperatorOptions) -> Result<Operator> {
-        for manifest in ["namespace.yaml", "service-account.yaml", "rbac.yaml"] {
+        for manifest in [
+            "namespace.yaml",
+            "service-account.yaml",
+            "rbac.yaml",
+            "reader-role.yaml",
+        ] {
             self.apply(&repository().join("deploy").join(manifest))
                 .await?;
         }

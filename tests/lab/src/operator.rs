@@ -84,6 +84,7 @@ impl Operator {
             .arg(emulator.ca_path())
             .args(options.extra_args)
             .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAMESPACE", SERVICE_ACCOUNT.0)
             .env("AZURE_CLIENT_ID", OPERATOR.client_id)
             .env("AZURE_TENANT_ID", TENANT_ID)
             .env("AZURE_FEDERATED_TOKEN_FILE", token_file)

@@ -23,6 +23,7 @@ const SUGGESTIONS: &str = r"
   arm GET $AIRFLOW_IDENTITY/federatedIdentityCredentials                 # as Azure lists them
   arm DELETE $AIRFLOW_IDENTITY/federatedIdentityCredentials/<name>       # comes back within 10 s
   kubectl delete azureidentitygrant --all                                # and see what Ready says
+  kubectl apply -f deploy/samples/grant.yaml                             # and all is well again
   kubectl delete awi prod -n airflow                                     # Azure is cleaned up, too
   curl -s --cacert $SSL_CERT_FILE $AZURE_EMULATOR_URL/admin/state        # all that Azure has
   tail -f $AWI_LOG                                                       # what the operator says

@@ -6,22 +6,12 @@ use std::{
     time::Duration,
 };
 
-use airflow_workload_identity::{
-    azure::{ArmClient, ArmErrorKind, Cloud, CloudName, Overrides},
-    model::{FederatedCredential, ResourceId},
-};
+use airflow_workload_identity::{azure::ArmErrorKind, model::FederatedCredential};
 use async_trait::async_trait;
-use azure_core::{
-    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
-    http::{
-        AsyncRawResponse, HttpClient, Request, StatusCode, Transport,
-        headers::{HeaderName, HeaderValue, Headers},
-    },
-    time::OffsetDateTime,
-};
+use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use serde_json::{Value, json};
 
-const ID: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/airflow";
+use crate::client::{ID, answer, client, id};
 
 /// Gives the same answers in turn, the last one for ever, and remembers who was asked.
 #[derive(Debug, Default)]
@@ -55,43 +45,8 @@ impl HttpClient for Server {
         } else {
             answers[0].clone()
         };
-        let mut headers = Headers::new();
-        if let Some(seconds) = retry_after {
-            headers.insert(
-                HeaderName::from_static("retry-after"),
-                HeaderValue::from_static(seconds),
-            );
-        }
-        Ok(AsyncRawResponse::from_bytes(
-            StatusCode::from(status),
-            headers,
-            body.to_string(),
-        ))
+        Ok(answer(status, retry_after, &body))
     }
-}
-
-#[derive(Debug)]
-struct Token;
-
-#[async_trait]
-impl TokenCredential for Token {
-    async fn get_token(
-        &self,
-        _: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        let expires = OffsetDateTime::now_utc() + Duration::from_secs(3600);
-        Ok(AccessToken::new("a token".to_owned(), expires))
-    }
-}
-
-fn client(server: &Arc<Server>) -> ArmClient {
-    let cloud = Cloud::new(CloudName::Public, Overrides::default()).unwrap();
-    ArmClient::new(&cloud, &Transport::new(server.clone()), Arc::new(Token))
-}
-
-fn id() -> ResourceId {
-    ID.parse().unwrap()
 }
 
 fn page(name: &str, next: Option<&str>) -> Value {
@@ -114,7 +69,7 @@ async fn all_pages_are_read_and_links_followed_as_they_stand() {
         (200, None, page("two", None)),
     ]);
     assert_eq!(
-        names(client(&server).credentials(&id()).await.unwrap()),
+        names(client(server.clone()).credentials(&id()).await.unwrap()),
         ["one", "two"]
     );
     assert_eq!(server.asked()[1], link);
@@ -132,7 +87,7 @@ async fn a_token_never_follows_a_link_to_another_host() {
         "not a url",
     ] {
         let server = Server::answering([(200, None, page("one", Some(link)))]);
-        let error = client(&server).credentials(&id()).await.unwrap_err();
+        let error = client(server.clone()).credentials(&id()).await.unwrap_err();
         assert_eq!(error.kind, ArmErrorKind::Unexpected, "{link}");
         assert_eq!(server.asked().len(), 1, "{link} was followed");
     }
@@ -142,7 +97,7 @@ async fn a_token_never_follows_a_link_to_another_host() {
 async fn a_list_that_does_not_end_is_given_up() {
     let again = format!("https://management.azure.com{ID}/federatedIdentityCredentials");
     let server = Server::answering([(200, None, page("one", Some(&again)))]);
-    let error = client(&server).credentials(&id()).await.unwrap_err();
+    let error = client(server.clone()).credentials(&id()).await.unwrap_err();
     assert!(error.message.contains("does not end"), "{error}");
     assert!(server.asked().len() <= 100);
 }
@@ -155,7 +110,7 @@ async fn a_credential_without_a_subject_hides_no_other() {
     ]});
     let server = Server::answering([(200, None, flexible)]);
     assert_eq!(
-        names(client(&server).credentials(&id()).await.unwrap()),
+        names(client(server.clone()).credentials(&id()).await.unwrap()),
         ["flexible", "plain"]
     );
 }
@@ -164,7 +119,7 @@ async fn a_credential_without_a_subject_hides_no_other() {
 async fn an_error_says_what_azure_said_and_how_long_to_wait() {
     let body = json!({ "error": { "code": "TooManyRequests", "message": "slow down" } });
     let server = Server::answering([(429, Some("17"), body)]);
-    let error = client(&server).identity(&id()).await.unwrap_err();
+    let error = client(server.clone()).identity(&id()).await.unwrap_err();
     assert_eq!(error.kind, ArmErrorKind::Throttled);
     assert_eq!(error.retry_after, Some(Duration::from_secs(17)));
     assert_eq!(error.to_string(), "429 TooManyRequests: slow down");
@@ -173,6 +128,24 @@ async fn an_error_says_what_azure_said_and_how_long_to_wait() {
         1,
         "the client does not try again by itself"
     );
+}
+
+#[tokio::test]
+async fn no_answer_stops_the_work_for_ever() {
+    for (retry_after, seconds) in [
+        ("18446744073709551615", Some(300)),
+        ("90000", Some(300)),
+        ("-1", None),
+        ("soon", None),
+    ] {
+        let server = Server::answering([(429, Some(retry_after), json!({}))]);
+        let error = client(server.clone()).identity(&id()).await.unwrap_err();
+        assert_eq!(
+            error.retry_after,
+            seconds.map(Duration::from_secs),
+            "{retry_after}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -186,7 +159,7 @@ async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
     ] {
         let server = Server::answering([(status, None, body.clone())]);
         assert!(
-            client(&server).identity(&id()).await.is_err(),
+            client(server.clone()).identity(&id()).await.is_err(),
             "{status} {body}"
         );
     }
@@ -195,7 +168,7 @@ async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
 #[tokio::test]
 async fn the_request_names_identity_and_version() {
     let server = Server::answering([(404, None, json!({}))]);
-    let error = client(&server).identity(&id()).await.unwrap_err();
+    let error = client(server.clone()).identity(&id()).await.unwrap_err();
     assert_eq!(error.kind, ArmErrorKind::NotFound);
     assert_eq!(
         server.asked(),

@@ -1,0 +1,175 @@
+//! One identity: what is known of it, and the pace at which Azure wants to be asked.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{View, pace::Pace};
+use crate::{
+    azure::{ArmClient, ArmError, ArmErrorKind, ManagedIdentity},
+    model::{FederatedCredential, ResourceId},
+};
+
+/// How long a failed read answers for others; many objects may share an identity.
+const FAILURE_SHARED: Duration = Duration::from_secs(2);
+
+/// One identity. Writers queue for their turn, and wait in it; only a request in flight holds the
+/// entry; and what was known after the last one can be read at any time. So a queue of writers
+/// holds up nobody who only looks.
+#[derive(Debug, Default)]
+pub(super) struct Owner {
+    pub turn: tokio::sync::Mutex<()>,
+    pub entry: tokio::sync::Mutex<Entry>,
+    known: Mutex<Option<Listed>>,
+}
+
+impl Owner {
+    /// What was known last, if it is at most this old.
+    pub fn known(&self, max_age: Duration) -> Option<View> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().and_then(|listed| listed.view(max_age))
+    }
+
+    pub fn publish(&self, entry: &Entry) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&entry.listed);
+    }
+}
+
+/// An identity and its credentials, as Azure told them.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    at: Instant,
+    identity: ManagedIdentity,
+    credentials: Vec<FederatedCredential>,
+}
+
+impl Listed {
+    fn view(&self, max_age: Duration) -> Option<View> {
+        let age = self.at.elapsed();
+        (age <= max_age).then(|| View {
+            identity: Ok(self.identity),
+            credentials: Ok(self.credentials.clone()),
+            age,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    identity: Option<ManagedIdentity>,
+    listed: Option<Listed>,
+    failed: Option<(Instant, ArmError)>,
+    pub reads: Pace,
+    pub writes: Pace,
+}
+
+impl Entry {
+    /// What is known, if it is at most this old.
+    pub fn known(&self, max_age: Duration) -> Option<View> {
+        self.listed.as_ref()?.view(max_age)
+    }
+
+    /// What can be said of it after this error.
+    pub fn without(&self, error: ArmError) -> View {
+        View {
+            identity: self
+                .identity
+                .filter(|_| error.kind != ArmErrorKind::NotFound)
+                .ok_or_else(|| error.clone()),
+            credentials: Err(error),
+            age: Duration::ZERO,
+        }
+    }
+
+    /// The error of a moment ago: it answers for all objects that ask in that moment.
+    pub fn failed_just_now(&self) -> Option<ArmError> {
+        self.failed
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < FAILURE_SHARED)
+            .map(|(_, error)| error.clone())
+    }
+
+    /// Asks Azure.
+    pub async fn refresh(&mut self, arm: &ArmClient, id: &ResourceId) -> Result<View, ArmError> {
+        let mut identity = match self.identity {
+            Some(identity) => identity,
+            None => arm.identity(id).await?,
+        };
+        self.identity = Some(identity);
+        let sent = Instant::now();
+        let credentials = arm.credentials(id).await?;
+        self.reads.passed(sent);
+        let lost_some = self.listed.as_ref().is_some_and(|before| {
+            let mut before = before.credentials.iter();
+            before.any(|old| !credentials.iter().any(|new| new.is_named(&old.name)))
+        });
+        if lost_some {
+            // Perhaps the identity was deleted and made again, under another client ID.
+            identity = arm.identity(id).await?;
+            self.identity = Some(identity);
+        }
+        self.listed = Some(Listed {
+            at: Instant::now(),
+            identity,
+            credentials: credentials.clone(),
+        });
+        self.failed = None;
+        Ok(View {
+            identity: Ok(identity),
+            credentials: Ok(credentials),
+            age: Duration::ZERO,
+        })
+    }
+
+    pub fn read_failed(&mut self, error: ArmError) -> ArmError {
+        if error.kind == ArmErrorKind::NotFound {
+            self.identity = None;
+            self.listed = None;
+        }
+        self.failed = Some((Instant::now(), error.clone()));
+        error
+    }
+
+    /// A failed write may have been carried out all the same, unless Azure put it off: what was
+    /// listed is no longer known.
+    pub fn write_failed(&mut self, error: &ArmError) {
+        let put_off = [ArmErrorKind::Throttled, ArmErrorKind::ConcurrentWrite];
+        if !put_off.contains(&error.kind) {
+            self.listed = None;
+            self.identity = None;
+        }
+    }
+
+    /// The credential of this name, as it was listed last.
+    pub fn named(&self, name: &str) -> Option<&FederatedCredential> {
+        let mut credentials = self.listed.as_ref()?.credentials.iter();
+        credentials.find(|credential| credential.is_named(name))
+    }
+
+    pub fn written(&mut self, credential: FederatedCredential) {
+        self.deleted(&credential.name);
+        if let Some(listed) = &mut self.listed {
+            listed.credentials.push(credential);
+        }
+    }
+
+    pub fn deleted(&mut self, name: &str) {
+        if let Some(listed) = &mut self.listed {
+            listed.credentials.retain(|c| !c.is_named(name));
+        }
+    }
+}
+
+/// What Azure would answer before the pause is over that it asked for.
+pub(super) fn paused(wait: Duration) -> ArmError {
+    let mut error = ArmError::new(
+        ArmErrorKind::Throttled,
+        "no request before the pause that Azure asked for is over",
+    );
+    error.retry_after = Some(wait);
+    error
+}

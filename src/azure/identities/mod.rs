@@ -1,0 +1,286 @@
+//! One owner per identity: everybody who reads or writes an identity's credentials goes through
+//! here, so that one LIST serves all, one write is in flight at a time (Azure answers 409
+//! otherwise), and nobody asks again before Azure wants to be asked.
+//!
+//! Writes wait for their turn, first come, first served. Another cluster may write to the same
+//! identity, so 409 is normal life: the turn is kept, and the write is tried again.
+
+mod entry;
+mod pace;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use self::entry::{Entry, Owner, paused};
+use super::{ArmClient, ArmError, ArmErrorKind, CredentialProperties, ManagedIdentity};
+use crate::model::{CredentialName, FederatedCredential, ResourceId};
+
+/// What was listed longer ago is listed again before it is written to: what stood there when the
+/// write was decided must still stand there.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long one write keeps its turn when Azure is busy or slow; then others have theirs, and the
+/// object says what it waits for.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// First and longest wait for another writer.
+const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// All identities that the operator has met.
+#[derive(Debug)]
+pub struct Identities {
+    arm: ArmClient,
+    owners: Mutex<HashMap<ResourceId, Arc<Owner>>>,
+    stopped: watch::Sender<bool>,
+}
+
+/// An identity as seen some time ago.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The identity; the last known one when Azure does not answer.
+    pub identity: Result<ManagedIdentity, ArmError>,
+    /// All its credentials, whoever wrote them.
+    pub credentials: Result<Vec<FederatedCredential>, ArmError>,
+    /// How old `credentials` is.
+    pub age: Duration,
+}
+
+/// Asked at the moment of a write.
+type IsAllowed<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+enum Write<'a> {
+    Put {
+        name: &'a CredentialName,
+        properties: &'a CredentialProperties,
+        seen: Option<&'a FederatedCredential>,
+        is_allowed: IsAllowed<'a>,
+    },
+    Delete {
+        seen: &'a FederatedCredential,
+    },
+}
+
+impl Write<'_> {
+    /// Whether what it was decided on still stands.
+    fn check(&self, entry: &Entry) -> Result<(), ArmError> {
+        let changed = || Err(outdated("the credential changed in the meantime"));
+        match self {
+            Self::Put { is_allowed, .. } if !is_allowed() => {
+                Err(outdated("the grant that allowed it is gone"))
+            }
+            Self::Put { name, seen, .. } if entry.named(name.as_str()) != *seen => changed(),
+            Self::Put { .. } => Ok(()),
+            Self::Delete { seen } => match entry.named(&seen.name) {
+                // Somebody was faster.
+                None => Err(ArmError::new(ArmErrorKind::NotFound, "it is gone")),
+                Some(found) if found == *seen => Ok(()),
+                Some(_) => changed(),
+            },
+        }
+    }
+}
+
+impl Identities {
+    /// Identities behind one client.
+    #[must_use]
+    pub fn new(arm: ArmClient) -> Self {
+        Self {
+            arm,
+            owners: Mutex::default(),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// From now on no write begins, and none waits. One that is in flight ends as it will.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Whether it was stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// The identity and its credentials, read again only if what is known is older than
+    /// `max_age`; then after all that others do with it at the moment.
+    pub async fn view(&self, id: &ResourceId, max_age: Duration) -> View {
+        let owner = self.owner(id);
+        if let Some(view) = owner.known(max_age) {
+            return view;
+        }
+        let mut entry = owner.entry.lock().await;
+        let view = self.read(&mut entry, id, max_age).await;
+        owner.publish(&entry);
+        view
+    }
+
+    /// Creates a credential, or replaces `seen`, after all writes to this identity that came
+    /// before. `is_allowed` is asked when its turn has come.
+    ///
+    /// # Errors
+    /// See [`ArmErrorKind`].
+    pub async fn put(
+        &self,
+        id: &ResourceId,
+        name: &CredentialName,
+        properties: &CredentialProperties,
+        seen: Option<&FederatedCredential>,
+        is_allowed: IsAllowed<'_>,
+    ) -> Result<(), ArmError> {
+        let put = Write::Put {
+            name,
+            properties,
+            seen,
+            is_allowed,
+        };
+        self.write(id, put).await
+    }
+
+    /// Deletes the credential `seen`, after all writes to this identity that came before.
+    ///
+    /// # Errors
+    /// See [`ArmErrorKind`]; a credential or an identity that does not exist is none.
+    pub async fn delete(
+        &self,
+        id: &ResourceId,
+        seen: &FederatedCredential,
+    ) -> Result<(), ArmError> {
+        match self.write(id, Write::Delete { seen }).await {
+            Err(error) if error.kind == ArmErrorKind::NotFound => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Reads at the identity's pace.
+    async fn read(&self, entry: &mut Entry, id: &ResourceId, max_age: Duration) -> View {
+        if let Some(view) = entry.known(max_age) {
+            return view;
+        }
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(error) = entry.failed_just_now() {
+                return entry.without(error);
+            }
+            let wait = entry.reads.wait(Instant::now());
+            if Instant::now() + wait > give_up {
+                return entry.without(paused(wait));
+            }
+            if let Err(stopping) = self.pause(wait).await {
+                return entry.without(stopping);
+            }
+            match entry.refresh(&self.arm, id).await {
+                Ok(view) => return view,
+                Err(error) if error.kind == ArmErrorKind::Throttled => {
+                    entry.reads.throttled(error.retry_after, Instant::now());
+                }
+                Err(error) => {
+                    let error = entry.read_failed(error);
+                    return entry.without(error);
+                }
+            }
+        }
+    }
+
+    /// Sends a write at the identity's pace, and again while another writer is in the way; each
+    /// time only if what it was decided on still stands.
+    async fn write(&self, id: &ResourceId, write: Write<'_>) -> Result<(), ArmError> {
+        let owner = self.owner(id);
+        let _turn = owner.turn.lock().await;
+        let give_up = Instant::now() + PATIENCE;
+        let mut busy = BUSY.0;
+        loop {
+            let wait = owner.entry.lock().await.writes.wait(Instant::now());
+            if Instant::now() + wait > give_up {
+                return Err(paused(wait));
+            }
+            self.pause(wait).await?;
+            let mut entry = owner.entry.lock().await;
+            let listed = self.read(&mut entry, id, FRESH).await.credentials;
+            let result = match &listed {
+                Ok(_) => self.try_write(&mut entry, id, &write).await,
+                Err(_) => Ok(()),
+            };
+            owner.publish(&entry);
+            drop(entry);
+            listed?;
+            match result {
+                Err(error) if error.kind == ArmErrorKind::Throttled => {}
+                Err(error) if error.kind == ArmErrorKind::ConcurrentWrite => {
+                    let wait = busy.mul_f64(rand::random_range(0.5..1.5));
+                    if Instant::now() + wait > give_up {
+                        return Err(error);
+                    }
+                    self.pause(wait).await?;
+                    busy = (busy * 2).min(BUSY.1);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_write(
+        &self,
+        entry: &mut Entry,
+        id: &ResourceId,
+        write: &Write<'_>,
+    ) -> Result<(), ArmError> {
+        write.check(entry)?;
+        let sent = Instant::now();
+        let result = self.send(entry, id, write).await;
+        match &result {
+            Err(error) if error.kind == ArmErrorKind::Throttled => {
+                entry.writes.throttled(error.retry_after, Instant::now());
+            }
+            _ => entry.writes.passed(sent),
+        }
+        result.inspect_err(|error| entry.write_failed(error))
+    }
+
+    async fn send(
+        &self,
+        entry: &mut Entry,
+        id: &ResourceId,
+        write: &Write<'_>,
+    ) -> Result<(), ArmError> {
+        match write {
+            Write::Put {
+                name, properties, ..
+            } => {
+                let written = self.arm.put_credential(id, name, properties).await?;
+                entry.written(written);
+            }
+            Write::Delete { seen } => {
+                self.arm.delete_credential(id, &seen.name).await?;
+                entry.deleted(&seen.name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, wait: Duration) -> Result<(), ArmError> {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => {
+                Err(ArmError::new(ArmErrorKind::Unavailable, "the operator is stopping"))
+            }
+            () = sleep(wait) => Ok(()),
+        }
+    }
+
+    fn owner(&self, id: &ResourceId) -> Arc<Owner> {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.entry(id.clone()).or_default().clone()
+    }
+}
+
+fn outdated(message: &str) -> ArmError {
+    ArmError::new(ArmErrorKind::Outdated, message)
+}

@@ -1,0 +1,97 @@
+//! How fast one identity may be asked or written to, learnt from Azure's answers: at full speed
+//! until Azure answers 429, then no faster than it documents, until it was left alone for a while.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The interval that Azure documents for one identity: 0.25 LISTs, PUTs and DELETEs a second.
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations#throttling-limits>
+const DOCUMENTED: Duration = Duration::from_secs(4);
+const SLOWEST: Duration = Duration::from_secs(60);
+/// After so long without a request Azure's allowance is full again.
+const RESTED: Duration = Duration::from_secs(60);
+
+/// The pace of one kind of request to one identity.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    interval: Duration,
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// How long to wait before the next request.
+    pub fn wait(&self, now: Instant) -> Duration {
+        self.next
+            .map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
+    }
+
+    /// A request that was sent at this time was not throttled.
+    pub fn passed(&mut self, sent: Instant) {
+        let rested = self.next.is_none_or(|next| next + RESTED < sent);
+        self.interval = if rested || self.interval.is_zero() {
+            Duration::ZERO
+        } else {
+            self.interval.mul_f64(0.95).max(DOCUMENTED)
+        };
+        self.next = Some(sent + self.interval);
+    }
+
+    /// Azure asked to slow down.
+    pub fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
+        self.interval = self.interval.mul_f64(1.25).clamp(DOCUMENTED, SLOWEST);
+        self.next = Some(now + retry_after.unwrap_or(self.interval));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn nothing_waits_until_azure_asks_to_slow_down() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            assert_eq!(pace.wait(start), Duration::ZERO);
+            pace.passed(start);
+        }
+    }
+
+    #[test]
+    fn what_azure_asks_for_is_obeyed_and_then_its_documented_pace_is_kept() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.throttled(Some(7 * SECOND), start);
+        assert_eq!(pace.wait(start), 7 * SECOND);
+        pace.passed(start + 7 * SECOND);
+        assert_eq!(pace.wait(start + 7 * SECOND), DOCUMENTED);
+    }
+
+    #[test]
+    fn an_azure_that_is_slower_than_documented_is_followed_and_the_pace_comes_back() {
+        let mut now = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..20 {
+            pace.throttled(None, now);
+        }
+        assert_eq!(pace.wait(now), SLOWEST);
+        for _ in 0..60 {
+            now += pace.wait(now);
+            pace.passed(now);
+        }
+        assert_eq!(pace.wait(now), DOCUMENTED);
+    }
+
+    #[test]
+    fn after_a_rest_it_is_fast_again() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.throttled(None, start);
+        let later = start + DOCUMENTED + RESTED + SECOND;
+        pace.passed(later);
+        assert_eq!(pace.wait(later), Duration::ZERO);
+    }
+}

@@ -1,0 +1,257 @@
+//! Which ServiceAccounts an object speaks for.
+//!
+//! They are found through the running workloads and the accounts' own labels, never by a
+//! formula: the official chart alone has two bases for its names, and users override both.
+
+mod distribution;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    api::core::v1::ServiceAccount, apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    ResourceExt,
+    core::{PartialObjectMeta, Selector, SelectorExt},
+};
+
+pub use self::{
+    distribution::{Install, InstallSelector},
+    workload::{POD_TEMPLATE, Workload},
+};
+use self::{
+    distribution::{Part, component, recognise},
+    workload::{DEFAULT_ACCOUNT, is_account_name},
+};
+use super::{Account, AccountState};
+use crate::api::{Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, Component};
+
+/// What was found for an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// The Airflows of the namespace.
+    pub installs: BTreeSet<Install>,
+    /// The one that is meant, if the spec names one, or leaves it open and there is only one.
+    pub install: Option<Install>,
+    /// The accounts that the spec asks for, by name.
+    pub accounts: Vec<Account>,
+    /// The names of those that belong to the install; the others were asked for beside it.
+    pub of_install: BTreeSet<String>,
+    /// Set if some of them run under the namespace's `default` account although the spec does
+    /// not name it: which components, as far as that is known.
+    pub on_default: Option<BTreeSet<Component>>,
+    /// `ConfigMap`s of the install whose pod template cannot be read. What was found by it before
+    /// stays.
+    pub unreadable: BTreeSet<String>,
+    /// The field of `spec.airflow` whose selector makes no sense, and why.
+    pub invalid: Option<(&'static str, String)>,
+}
+
+/// What there is in a namespace.
+pub(super) struct Inventory<'a> {
+    pub workloads: Vec<Workload>,
+    /// `ConfigMap`s with a pod template that cannot be read: their names and labels.
+    pub unreadable: Vec<(String, BTreeMap<String, String>)>,
+    pub accounts: Vec<&'a PartialObjectMeta<ServiceAccount>>,
+}
+
+/// The accounts that `airflow` asks for. What is left open stays as it was settled `before`:
+/// another Airflow that comes to the namespace does not get the identity by that.
+pub(super) fn discover(
+    airflow: &Airflow,
+    before: Option<&AirflowWorkloadIdentityStatus>,
+    inventory: &Inventory,
+) -> Discovery {
+    let installs = installs(inventory);
+    let settled = before.and_then(|status| Install::from_status(status.airflow.as_ref()?));
+    let install = install(airflow, settled, &installs);
+
+    let mut found = Found::default();
+    let mut unreadable = BTreeSet::new();
+    if let Some(install) = &install {
+        found.add_install(install, &airflow.components, inventory);
+        let of_install = |labels| recognise(labels).is_some_and(|(of, _)| of == *install);
+        let broken = inventory.unreadable.iter();
+        unreadable.extend(
+            broken
+                .filter(|(_, labels)| of_install(labels))
+                .map(|(name, _)| name.clone()),
+        );
+    }
+    if !unreadable.is_empty() && airflow.components.contains(&Component::Worker) {
+        found.keep_workers(before);
+    }
+    let mut of_install: BTreeSet<String> = found.0.keys().cloned().collect();
+    of_install.remove(DEFAULT_ACCOUNT);
+
+    let workloads = parsed("workloadSelector", airflow.workload_selector.as_ref());
+    let accounts = parsed(
+        "serviceAccountSelector",
+        airflow.service_account_selector.as_ref(),
+    );
+    if let Ok(Some(selector)) = &workloads {
+        found.add_workloads(selector, inventory);
+    }
+    if let Ok(Some(selector)) = &accounts {
+        for account in &inventory.accounts {
+            let name = account.name_any();
+            // A selector over accounts never means the one that all pods share.
+            if name != DEFAULT_ACCOUNT && selector.matches(account.labels()) {
+                found.0.entry(name).or_default();
+            }
+        }
+    }
+    // Every pod of the namespace may run under it, so it is taken only when it is named.
+    let mut on_default = found.0.remove(DEFAULT_ACCOUNT);
+    for name in &airflow.service_accounts {
+        let components = found.0.entry(name.clone()).or_default();
+        if name == DEFAULT_ACCOUNT {
+            components.extend(on_default.take().unwrap_or_default());
+        }
+    }
+    Discovery {
+        installs,
+        install,
+        of_install,
+        on_default,
+        unreadable,
+        invalid: workloads.err().or(accounts.err()),
+        accounts: found.into_accounts(&inventory.accounts),
+    }
+}
+
+/// The installs that have a component which may need Azure.
+fn installs(inventory: &Inventory) -> BTreeSet<Install> {
+    let workloads = inventory.workloads.iter().map(|workload| &workload.labels);
+    let accounts = inventory.accounts.iter().map(|account| account.labels());
+    workloads
+        .chain(accounts)
+        .filter_map(recognise)
+        .filter(|(_, part)| *part != Part::Other)
+        .map(|(install, _)| install)
+        .collect()
+}
+
+fn install(
+    airflow: &Airflow,
+    settled: Option<Install>,
+    installs: &BTreeSet<Install>,
+) -> Option<Install> {
+    let named = |selector, name: &String| Install {
+        selector,
+        name: name.clone(),
+    };
+    if let Some(release) = &airflow.helm_release {
+        return Some(named(InstallSelector::HelmRelease, release));
+    }
+    if let Some(cluster) = &airflow.stackable_cluster {
+        return Some(named(InstallSelector::StackableCluster, cluster));
+    }
+    if !airflow.is_left_open() {
+        return None;
+    }
+    // Even when it is gone: a reinstallation must not hand the identity to a neighbour.
+    settled.or_else(|| installs.first().filter(|_| installs.len() == 1).cloned())
+}
+
+impl Workload {
+    /// Whether it may have a say in which accounts the object speaks for, or had before it was
+    /// changed.
+    #[must_use]
+    pub fn concerns(&self, object: &AirflowWorkloadIdentity) -> bool {
+        let selector = object.spec.airflow.workload_selector.as_ref();
+        let mut accounts = object
+            .status
+            .iter()
+            .flat_map(|status| &status.service_accounts);
+        recognise(&self.labels).is_some()
+            || parsed("workloadSelector", selector)
+                .is_ok_and(|selector| selector.is_some_and(|s| s.matches(&self.labels)))
+            || accounts.any(|account| account.name == self.account)
+    }
+}
+
+type Parsed = Result<Option<Selector>, (&'static str, String)>;
+
+fn parsed(field: &'static str, selector: Option<&LabelSelector>) -> Parsed {
+    selector
+        .map(|selector| Selector::try_from(selector.clone()))
+        .transpose()
+        .map_err(|error| (field, error.to_string()))
+}
+
+/// Accounts by name, and the components that run under each.
+#[derive(Default)]
+struct Found(BTreeMap<String, BTreeSet<Component>>);
+
+impl Found {
+    fn add_install(&mut self, install: &Install, wanted: &[Component], inventory: &Inventory) {
+        let part = |labels: &BTreeMap<String, String>| {
+            recognise(labels)
+                .filter(|(of, _)| of == install)
+                .map(|(_, part)| part)
+        };
+        let is_wanted = |component: &&Component| wanted.contains(component);
+        for workload in &inventory.workloads {
+            if let Some(Part::Component(components)) = part(&workload.labels) {
+                self.add(&workload.account, components.iter().filter(is_wanted));
+            }
+        }
+        for account in &inventory.accounts {
+            match part(account.labels()) {
+                Some(Part::Component(components)) => {
+                    self.add(&account.name_any(), components.iter().filter(is_wanted));
+                }
+                Some(Part::Whole) if !wanted.is_empty() => {
+                    self.0.entry(account.name_any()).or_default();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The accounts of workers that were found before, if the status may be believed.
+    fn keep_workers(&mut self, before: Option<&AirflowWorkloadIdentityStatus>) {
+        let before = before.into_iter().flat_map(|s| &s.service_accounts);
+        for account in
+            before.filter(|a| a.components.contains(&Component::Worker) && is_account_name(&a.name))
+        {
+            self.add(&account.name, [Component::Worker].iter());
+        }
+    }
+
+    fn add_workloads(&mut self, selector: &Selector, inventory: &Inventory) {
+        const COMPONENT_LABELS: [&str; 2] = ["component", "app.kubernetes.io/component"];
+        for workload in &inventory.workloads {
+            if selector.matches(&workload.labels) {
+                let mut labels = COMPONENT_LABELS.iter();
+                let named = labels.find_map(|key| component(workload.labels.get(*key)?));
+                let components = self.0.entry(workload.account.clone()).or_default();
+                components.extend(named.into_iter().flatten());
+            }
+        }
+    }
+
+    fn add<'a>(&mut self, account: &str, components: impl Iterator<Item = &'a Component>) {
+        for component in components {
+            let of_account = self.0.entry(account.to_owned()).or_default();
+            of_account.insert(*component);
+        }
+    }
+
+    fn into_accounts(self, existing: &[&PartialObjectMeta<ServiceAccount>]) -> Vec<Account> {
+        let state = |name: &str| {
+            let account = existing.iter().find(|account| account.name_any() == name)?;
+            Some(AccountState::of(account))
+        };
+        self.0
+            .into_iter()
+            .map(|(name, components)| Account {
+                state: state(&name),
+                name,
+                components,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,96 @@
+//! What runs Airflow's pods, as far as it tells the account of the pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{ConfigMap, Pod, PodTemplateSpec},
+};
+use kube::ResourceExt;
+
+/// Kubernetes' own account for pods that name none.
+pub(super) const DEFAULT_ACCOUNT: &str = "default";
+
+/// The key of the official chart's ConfigMap that holds the pods of the KubernetesExecutor.
+pub const POD_TEMPLATE: &str = "pod_template_file.yaml";
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The account of its pods.
+    pub account: String,
+}
+
+impl Workload {
+    fn new(labels: &BTreeMap<String, String>, account: Option<&str>) -> Self {
+        Self {
+            labels: labels.clone(),
+            account: account
+                .filter(|name| !name.is_empty())
+                .unwrap_or(DEFAULT_ACCOUNT)
+                .to_owned(),
+        }
+    }
+}
+
+impl From<&Deployment> for Workload {
+    fn from(deployment: &Deployment) -> Self {
+        let template = deployment.spec.as_ref().map(|spec| &spec.template);
+        Self::new(deployment.labels(), account(template))
+    }
+}
+
+impl From<&StatefulSet> for Workload {
+    fn from(set: &StatefulSet) -> Self {
+        let template = set.spec.as_ref().map(|spec| &spec.template);
+        Self::new(set.labels(), account(template))
+    }
+}
+
+impl Workload {
+    /// Whether its pods can run at all: a pod template in a `ConfigMap` may hold any text for their
+    /// account.
+    #[must_use]
+    pub fn names_an_account(&self) -> bool {
+        is_account_name(&self.account)
+    }
+
+    /// The pods of the KubernetesExecutor, which no workload runs: the scheduler makes them from
+    /// the template in this `ConfigMap`. None if it holds no template.
+    ///
+    /// # Errors
+    /// The template cannot be read as a pod.
+    #[must_use]
+    pub fn of_executor(config: &ConfigMap) -> Option<Result<Self, String>> {
+        let template = config.data.as_ref()?.get(POD_TEMPLATE)?;
+        let pod: Pod = match serde_saphyr::from_str(template) {
+            Ok(pod) => pod,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        let spec = pod.spec.as_ref();
+        // The API server takes the old name of the field, too.
+        let account = spec.and_then(|spec| {
+            let name = spec.service_account_name.as_deref();
+            name.or(spec.service_account.as_deref())
+        });
+        Some(Ok(Self::new(pod.labels(), account)))
+    }
+}
+
+/// Whether a ServiceAccount can have this name.
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
+pub(super) fn is_account_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let ends = |c: char| c != '-';
+        label.chars().all(inner) && label.starts_with(ends) && label.ends_with(ends)
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn account(template: Option<&PodTemplateSpec>) -> Option<&str> {
+    let spec = template.and_then(|template| template.spec.as_ref())?;
+    spec.service_account_name.as_deref()
+}

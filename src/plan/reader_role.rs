@@ -1,0 +1,73 @@
+//! The Role that lets Airflow's pods list the Secrets with the connections, when asked for, and for
+//! no account longer than it is granted.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Plan, Progress};
+use crate::{
+    api::Reason,
+    observe::{ReaderRole, Snapshot, reader_role_name, wants_reader_role},
+    problem::{Problem, Retry},
+};
+
+/// Plans the Role for the accounts that are granted, or its end.
+pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
+    let accounts: BTreeSet<String> = plan.accounts.iter().map(|a| a.name.clone()).collect();
+    if !wants_reader_role(&snapshot.object) || accounts.is_empty() {
+        remove(snapshot, plan);
+        return;
+    }
+    let name = reader_role_name(&snapshot.object);
+    let progress = match &snapshot.reader_role {
+        Ok(Some(ReaderRole::Ours {
+            accounts: Some(bound),
+        })) if *bound == accounts => Progress::Holds,
+        Ok(Some(ReaderRole::Foreign)) => Progress::Blocked(Problem {
+            reason: Reason::Conflict,
+            message: format!(
+                "Role or RoleBinding {name} exists and was not made for this object. It is left alone. Delete it, or set spec.connectionSecret.readerRole to false: kubectl delete role,rolebinding {name} -n {namespace}",
+                namespace = snapshot.namespace,
+            ),
+            retry: Retry::Backoff,
+        }),
+        Ok(_) => {
+            Progress::Pending(plan.push(Action::WriteReaderRole { name, accounts }, Vec::new()))
+        }
+        Err(problem) => Progress::Blocked(problem.clone()),
+    };
+    plan.reader_role = Some(progress);
+}
+
+/// Plans its end, if it is there and ours.
+fn remove(snapshot: &Snapshot, plan: &mut Plan) {
+    let progress = match &snapshot.reader_role {
+        Ok(None | Some(ReaderRole::Foreign)) => return,
+        Ok(Some(ReaderRole::Ours { .. } | ReaderRole::Incomplete)) => {
+            let name = reader_role_name(&snapshot.object);
+            Progress::Pending(plan.push(Action::DeleteReaderRole { name }, Vec::new()))
+        }
+        Err(problem) => Progress::Blocked(problem.clone()),
+    };
+    plan.reader_role = Some(progress);
+}
+
+/// While the object is suspended: takes it from accounts that are no longer granted.
+pub(super) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
+    let Ok(Some(ReaderRole::Ours {
+        accounts: Some(bound),
+    })) = &snapshot.reader_role
+    else {
+        return;
+    };
+    let is_granted = |account: &&String| match &snapshot.identity {
+        Ok(identity) => snapshot.covers(identity, account),
+        Err(_) => false,
+    };
+    let accounts: BTreeSet<String> = bound.iter().filter(is_granted).cloned().collect();
+    let name = reader_role_name(&snapshot.object);
+    if accounts.is_empty() {
+        plan.push(Action::DeleteReaderRole { name }, Vec::new());
+    } else if accounts != *bound {
+        plan.push(Action::WriteReaderRole { name, accounts }, Vec::new());
+    }
+}

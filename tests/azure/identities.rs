@@ -1,0 +1,362 @@
+//! One owner per identity: order, pace and safety of what goes to Azure, in virtual time.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use airflow_workload_identity::{
+    azure::{ArmErrorKind, CredentialProperties, Identities},
+    model::{CredentialName, FederatedCredential},
+};
+use async_trait::async_trait;
+use azure_core::http::{AsyncRawResponse, HttpClient, Method, Request};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::client::{answer, client, id};
+
+const UUID: &str = "11111111-1111-1111-1111-111111111111";
+
+/// Azure with one identity. Writes are answered from a script first: a status, and seconds to wait.
+#[derive(Debug, Default)]
+struct Azure {
+    credentials: Mutex<Vec<FederatedCredential>>,
+    script: Mutex<VecDeque<(u16, Option<&'static str>)>>,
+    writes: Mutex<Vec<(Instant, Method)>>,
+    lists: Mutex<Vec<Instant>>,
+    /// Statuses with which the next LISTs are refused.
+    refused_lists: Mutex<VecDeque<(u16, &'static str)>>,
+}
+
+impl Azure {
+    fn script(&self, answers: &[(u16, Option<&'static str>)]) {
+        self.script.lock().unwrap().extend(answers);
+    }
+
+    fn refuse_lists(&self, answers: &[(u16, &'static str)]) {
+        self.refused_lists.lock().unwrap().extend(answers);
+    }
+
+    fn list(&self) -> Value {
+        self.lists.lock().unwrap().push(Instant::now());
+        let all = self.credentials.lock().unwrap();
+        let value: Vec<Value> = all.iter().map(body).collect();
+        json!({ "value": value })
+    }
+
+    fn write(&self, request: &Request) -> (u16, Option<&'static str>, Value) {
+        let at = (Instant::now(), request.method());
+        self.writes.lock().unwrap().push(at);
+        if let Some((status, retry_after)) = self.script.lock().unwrap().pop_front() {
+            return (status, retry_after, json!({}));
+        }
+        let name = request.url().path().rsplit('/').next().unwrap().to_owned();
+        let mut all = self.credentials.lock().unwrap();
+        all.retain(|credential| credential.name != name);
+        if request.method() == Method::Delete {
+            return (200, None, json!({}));
+        }
+        all.push(seen(&name));
+        (201, None, body(&seen(&name)))
+    }
+
+    /// The time from write to write, in whole seconds.
+    fn gaps(&self) -> Vec<u64> {
+        let writes = self.writes.lock().unwrap();
+        writes
+            .windows(2)
+            .map(|pair| (pair[1].0 - pair[0].0).as_secs())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Azure {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let is_get = request.method() == Method::Get;
+        let is_list = request
+            .url()
+            .path()
+            .ends_with("/federatedIdentityCredentials");
+        let (status, retry_after, body) = match (is_get, is_list) {
+            (true, true) => {
+                let list = self.list();
+                let refused = self.refused_lists.lock().unwrap().pop_front();
+                refused.map_or((200, None, list), |(status, wait)| {
+                    (status, Some(wait), json!({}))
+                })
+            }
+            (true, false) => {
+                let identity = json!({ "properties": { "clientId": UUID, "tenantId": UUID } });
+                (200, None, identity)
+            }
+            (false, _) => self.write(request),
+        };
+        Ok(answer(status, retry_after, &body))
+    }
+}
+
+fn world() -> (Arc<Azure>, Arc<Identities>) {
+    let azure = Arc::new(Azure::default());
+    let identities = Identities::new(client(azure.clone()));
+    (azure, Arc::new(identities))
+}
+
+fn properties() -> CredentialProperties {
+    CredentialProperties {
+        issuer: "i".into(),
+        subject: "s".into(),
+        audiences: vec!["a".into()],
+    }
+}
+
+fn seen(name: &str) -> FederatedCredential {
+    let CredentialProperties {
+        issuer,
+        subject,
+        audiences,
+    } = properties();
+    FederatedCredential {
+        name: name.to_owned(),
+        issuer,
+        subject,
+        audiences,
+    }
+}
+
+fn body(credential: &FederatedCredential) -> Value {
+    json!({ "name": credential.name, "properties": {
+        "issuer": credential.issuer, "subject": credential.subject, "audiences": credential.audiences,
+    }})
+}
+
+async fn put(identities: &Identities, name: &str) -> Result<(), ArmErrorKind> {
+    let name: CredentialName = name.parse().unwrap();
+    identities
+        .put(&id(), &name, &properties(), None, &|| true)
+        .await
+        .map_err(|error| error.kind)
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_writer_in_the_way_costs_patience_and_no_failure() {
+    let (azure, identities) = world();
+    azure.script(&[(409, None); 6]);
+    assert_eq!(put(&identities, "one").await, Ok(()));
+    assert_eq!(azure.writes.lock().unwrap().len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_never_ends_is_told_to_the_object() {
+    let (azure, identities) = world();
+    azure.script(&vec![(409, None); 1000]);
+    let start = Instant::now();
+    assert_eq!(
+        put(&identities, "one").await,
+        Err(ArmErrorKind::ConcurrentWrite)
+    );
+    let tries = azure.writes.lock().unwrap().len();
+    assert!((5..20).contains(&tries), "{tries} tries");
+    assert!(start.elapsed() <= Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_are_fast_until_azure_asks_to_slow_down_and_then_keep_its_pace() {
+    let (azure, identities) = world();
+    for name in ["a01", "a02", "a03"] {
+        put(&identities, name).await.unwrap();
+    }
+    azure.script(&[(429, Some("9"))]);
+    for name in ["a04", "a05", "a06"] {
+        put(&identities, name).await.unwrap();
+    }
+    assert_eq!(azure.gaps(), [0, 0, 0, 9, 4, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pause_is_told_to_the_object() {
+    let (azure, identities) = world();
+    azure.script(&[(429, Some("120"))]);
+    assert_eq!(put(&identities, "one").await, Err(ArmErrorKind::Throttled));
+    assert_eq!(put(&identities, "two").await, Err(ArmErrorKind::Throttled));
+    assert_eq!(azure.writes.lock().unwrap().len(), 1, "Azure is left alone");
+    tokio::time::advance(Duration::from_secs(121)).await;
+    assert_eq!(put(&identities, "two").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_are_taken_in_the_order_in_which_they_were_asked_for() {
+    let (azure, identities) = world();
+    azure.script(&[(429, Some("4"))]);
+    let names = ["a01", "a02", "a03", "a04"];
+    let puts = names.map(|name| {
+        let identities = identities.clone();
+        tokio::spawn(async move { put(&identities, name).await })
+    });
+    for put in puts {
+        put.await.unwrap().unwrap();
+    }
+    let written = azure.credentials.lock().unwrap();
+    let order: Vec<&str> = written.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(order, names);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_list_serves_everybody_who_asks_at_the_same_time() {
+    let (azure, identities) = world();
+    let views = (0..50).map(|_| {
+        let identities = identities.clone();
+        tokio::spawn(async move {
+            identities
+                .view(&id(), Duration::from_secs(1))
+                .await
+                .credentials
+                .is_ok()
+        })
+    });
+    for view in futures::future::join_all(views).await {
+        assert!(view.unwrap());
+    }
+    assert_eq!(azure.lists.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_azure_puts_off_is_not_asked_for_again_and_again() {
+    let (azure, identities) = world();
+    put(&identities, "one").await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    azure.refuse_lists(&[(429, "120"); 9]);
+    for name in ["two", "three"] {
+        assert_eq!(put(&identities, name).await, Err(ArmErrorKind::Throttled));
+    }
+    assert_eq!(azure.lists.lock().unwrap().len(), 2);
+    assert_eq!(azure.writes.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_looks_does_not_wait_for_who_writes() {
+    let (azure, identities) = world();
+    put(&identities, "one").await.unwrap();
+    azure.script(&[(429, Some("15"))]);
+    let writer = identities.clone();
+    let waiting = tokio::spawn(async move { put(&writer, "two").await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    let view = identities.view(&id(), Duration::from_secs(60)).await;
+    assert_eq!(view.credentials.unwrap(), [seen("one")]);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    waiting.await.unwrap().unwrap();
+    let view = identities.view(&id(), Duration::from_secs(60)).await;
+    assert_eq!(
+        view.credentials.unwrap().len(),
+        2,
+        "and sees what was written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_on_old_news_is_not_written() {
+    let (azure, identities) = world();
+    put(&identities, "one").await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    // Meanwhile another cluster writes a credential of the name that is about to be created.
+    let mut theirs = seen("two");
+    theirs.subject = "theirs".into();
+    azure.credentials.lock().unwrap().push(theirs.clone());
+    assert_eq!(put(&identities, "two").await, Err(ArmErrorKind::Outdated));
+
+    // And changes the one that is about to be deleted.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    azure.credentials.lock().unwrap()[0].subject = "theirs".into();
+    let error = identities.delete(&id(), &seen("one")).await.unwrap_err();
+    assert_eq!(error.kind, ArmErrorKind::Outdated);
+    assert_eq!(azure.writes.lock().unwrap().len(), 1, "only the first");
+    assert!(azure.credentials.lock().unwrap().contains(&theirs));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_went_while_a_write_waited_for_its_turn_is_obeyed() {
+    let (azure, identities) = world();
+    azure.script(&[(429, Some("10"))]);
+    let granted = Arc::new(AtomicBool::new(true));
+    let is_granted = granted.clone();
+    let waiting = tokio::spawn(async move {
+        let name: CredentialName = "one".parse().unwrap();
+        let is_granted = || is_granted.load(Ordering::SeqCst);
+        identities
+            .put(&id(), &name, &properties(), None, &is_granted)
+            .await
+            .map_err(|error| error.kind)
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    granted.store(false, Ordering::SeqCst);
+    assert_eq!(waiting.await.unwrap(), Err(ArmErrorKind::Outdated));
+    assert!(azure.credentials.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_all_waiting_and_begins_no_write() {
+    let (azure, identities) = world();
+    azure.script(&[(429, Some("10"))]);
+    let waiting = {
+        let identities = identities.clone();
+        tokio::spawn(async move { put(&identities, "one").await })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    assert!(!identities.is_stopped());
+    identities.stop();
+    assert!(identities.is_stopped());
+    assert!(waiting.await.unwrap().is_err());
+    assert!(put(&identities, "two").await.is_err());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(azure.writes.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
+    let (azure, identities) = world();
+    put(&identities, "one").await.unwrap();
+    let known = async || {
+        let view = identities.view(&id(), Duration::from_secs(60)).await;
+        view.credentials.unwrap()
+    };
+    assert_eq!(known().await, [seen("one")]);
+    identities.delete(&id(), &seen("one")).await.unwrap();
+    assert_eq!(known().await, []);
+    identities.delete(&id(), &seen("one")).await.unwrap();
+    assert_eq!(azure.writes.lock().unwrap().len(), 2, "one PUT, one DELETE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_pause_of_azures_is_waited_for() {
+    let (azure, identities) = world();
+    azure.refuse_lists(&[(429, "3")]);
+    let start = Instant::now();
+    let view = identities.view(&id(), Duration::ZERO).await;
+    assert_eq!(view.credentials, Ok(Vec::new()));
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_answers_for_a_moment_for_all_that_ask() {
+    let (azure, identities) = world();
+    azure.refuse_lists(&[(503, "0"); 9]);
+    for _ in 0..5 {
+        let view = identities.view(&id(), Duration::ZERO).await;
+        assert_eq!(
+            view.credentials.unwrap_err().kind,
+            ArmErrorKind::Unavailable
+        );
+        assert!(view.identity.is_ok(), "it was read before the list failed");
+    }
+    assert_eq!(azure.lists.lock().unwrap().len(), 1);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    identities.view(&id(), Duration::ZERO).await;
+    assert_eq!(azure.lists.lock().unwrap().len(), 2);
+}
