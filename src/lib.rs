@@ -12,7 +12,7 @@
 //! | [`model`] | parsed vocabulary: resource IDs, issuers, subjects, federated credentials |
 //! | [`azure`] | the Azure Resource Manager client and the owner of each identity; knows nothing of the operator |
 //! | [`grant`] | who may federate what |
-//! | [`layout`] | which Secrets an object asks for |
+//! | [`secrets`] | which Secrets an object asks for |
 //! | [`issuers`] | the issuers that the cluster has had |
 //! | [`problem`] | what stands in the way, and when it is worth another try |
 //! | [`observe`] | reads the cluster and Azure; never writes |
@@ -31,9 +31,9 @@ pub mod cli;
 pub mod controller;
 pub mod grant;
 pub mod issuers;
-pub mod layout;
 pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod problem;
+pub mod secrets;
 pub mod status;

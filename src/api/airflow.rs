@@ -5,6 +5,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Kubernetes takes an empty selector for one that matches everything.
+const SELECTS_SOMETHING: &str =
+    "size(self.?matchLabels.orValue({})) + size(self.?matchExpressions.orValue([])) > 0";
+
 /// Where Airflow's ServiceAccounts are found. Left out: the operator recognises the one Airflow
 /// of the namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -31,7 +35,7 @@ pub struct Airflow {
     /// For any other installation: selects Deployments and StatefulSets of this namespace by
     /// their labels. The accounts of their pods are meant, whatever their component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("size(self.?matchLabels.orValue({})) + size(self.?matchExpressions.orValue([])) > 0")
+    #[x_kube(validation = Rule::new(SELECTS_SOMETHING)
         .message("must select by at least one label: an empty selector would take every workload of the namespace"))]
     pub workload_selector: Option<LabelSelector>,
 
@@ -58,7 +62,7 @@ pub struct Airflow {
 
     /// More ServiceAccounts of this namespace, by their labels; never the account `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("size(self.?matchLabels.orValue({})) + size(self.?matchExpressions.orValue([])) > 0")
+    #[x_kube(validation = Rule::new(SELECTS_SOMETHING)
         .message("must select by at least one label: an empty selector would take every account of the namespace"))]
     pub service_account_selector: Option<LabelSelector>,
 }

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+/// A URL of Azure's, without what could carry a secret.
+const IS_URL: &str = r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')";
+const IS_HOST: &str = "self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+$')";
+
 /// An Airflow connection: its ID and exactly one connection type.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -118,7 +122,7 @@ pub struct StorageAccount {
 pub struct AiAgents {
     /// The project's endpoint, for example `https://<name>.services.ai.azure.com/api/projects/<project>`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')")
+    #[x_kube(validation = Rule::new(IS_URL)
         .message("must be a URL: https://<host>/api/projects/<project>"))]
     pub endpoint: String,
 }
@@ -129,7 +133,7 @@ pub struct AiAgents {
 pub struct Batch {
     /// The Batch account's URL, for example `https://<account>.<region>.batch.azure.com`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')")
+    #[x_kube(validation = Rule::new(IS_URL)
         .message("must be a URL: https://<account>.<region>.batch.azure.com"))]
     pub account_url: String,
 }
@@ -166,7 +170,7 @@ pub struct ContainerRegistry {
     /// The registry's login server, if not `<registry>.azurecr.io`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+$')")
+    #[x_kube(validation = Rule::new(IS_HOST)
         .message("must be a host name, without https://"))]
     pub server: Option<String>,
 
@@ -183,7 +187,7 @@ pub struct ContainerRegistry {
 pub struct Cosmos {
     /// The account's endpoint, for example `https://<account>.documents.azure.com`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')")
+    #[x_kube(validation = Rule::new(IS_URL)
         .message("must be a URL: https://<account>.documents.azure.com"))]
     pub endpoint: String,
     /// The subscription's ID.
@@ -211,7 +215,7 @@ pub struct Cosmos {
 pub struct DataExplorer {
     /// The cluster's URL, for example `https://<cluster>.<region>.kusto.windows.net`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')")
+    #[x_kube(validation = Rule::new(IS_URL)
         .message("must be a URL: https://<cluster>.<region>.kusto.windows.net"))]
     pub cluster_url: String,
 }
@@ -238,7 +242,7 @@ pub struct DataFactory {
 pub struct ServiceBus {
     /// The namespace's host name, for example `<namespace>.servicebus.windows.net`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+$')")
+    #[x_kube(validation = Rule::new(IS_HOST)
         .message("must be a host name, without https://: <namespace>.servicebus.windows.net"))]
     pub host: String,
 }
@@ -249,7 +253,7 @@ pub struct ServiceBus {
 pub struct Synapse {
     /// The workspace's development endpoint, for example `https://<workspace>.dev.azuresynapse.net`.
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new(r"self.matches('^https://[a-zA-Z0-9]([-a-zA-Z0-9]*[.])+[-a-zA-Z0-9]+(:[0-9]+)?(/[-._~a-zA-Z0-9/]*)?$')")
+    #[x_kube(validation = Rule::new(IS_URL)
         .message("must be a URL: https://<workspace>.dev.azuresynapse.net"))]
     pub workspace_url: String,
     /// The subscription's ID.

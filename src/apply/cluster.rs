@@ -14,6 +14,7 @@ use kube::{
         Preconditions,
     },
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::outdated;
@@ -204,15 +205,26 @@ pub(super) async fn delete_secret(
     secret: &Existing,
 ) -> Result<(), Problem> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
+    delete_exactly(&api, &secret.name, Some(secret.uid.clone()))
+        .await
+        .map_err(|error| problem(&format!("cannot delete Secret {}", secret.name), &error))
+}
+
+/// Deletes the one with this uid; one that is gone is no error.
+pub(super) async fn delete_exactly<K>(
+    api: &Api<K>,
+    name: &str,
+    uid: Option<String>,
+) -> Result<(), ClusterError>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
     let params = DeleteParams::default().preconditions(Preconditions {
-        uid: Some(secret.uid.clone()),
+        uid,
         resource_version: None,
     });
-    match bounded(api.delete(&secret.name, &params)).await {
-        Err(error) if !error.is_status(NOT_FOUND) => Err(problem(
-            &format!("cannot delete Secret {}", secret.name),
-            &error,
-        )),
+    match bounded(api.delete(name, &params)).await {
+        Err(error) if !error.is_status(NOT_FOUND) => Err(error),
         _ => Ok(()),
     }
 }

@@ -60,6 +60,14 @@ impl Outcome {
     pub fn is_done(&self, position: usize) -> bool {
         self.results.get(position) == Some(&StepResult::Done)
     }
+
+    /// What was done of `plan`.
+    pub fn done<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Action> {
+        let steps = plan.steps.iter().zip(&self.results);
+        steps
+            .filter(|(_, result)| **result == StepResult::Done)
+            .map(|(step, _)| &step.action)
+    }
 }
 
 /// Carries the plan out. `ahead` is the status that is written before the first credential is.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions},
+    api::{ObjectMeta, Patch, PatchParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::cluster::delete_exactly;
 use crate::{
     api::{AirflowWorkloadIdentity, MANAGED_BY_LABEL, OPERATOR},
     observe::{created_for, reader_rules, role_problem},
@@ -47,28 +48,20 @@ pub(super) async fn write(
         },
         subjects: Some(accounts.iter().map(subject).collect()),
     };
+    let (roles, bindings) = apis(client, object);
     let written = async {
-        apply(client, object, &role).await?;
-        apply(client, object, &binding).await
+        apply(&roles, &role).await?;
+        apply(&bindings, &binding).await
     };
     written
         .await
         .map_err(|error| role_problem(&format!("cannot write Role {name}"), &error))
 }
 
-async fn apply<K>(
-    client: &Client,
-    object: &AirflowWorkloadIdentity,
-    wanted: &K,
-) -> Result<(), ClusterError>
+async fn apply<K>(api: &Api<K>, wanted: &K) -> Result<(), ClusterError>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned,
+    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let params = PatchParams::apply(OPERATOR).force();
     bounded(api.patch(&wanted.name_any(), &params, &Patch::Apply(wanted)))
         .await
@@ -81,40 +74,32 @@ pub(super) async fn delete(
     object: &AirflowWorkloadIdentity,
     name: &str,
 ) -> Result<(), Problem> {
+    let (roles, bindings) = apis(client, object);
+    let uid = object.metadata.uid.as_deref();
     let deleted = async {
-        delete_one::<RoleBinding>(client, object, name).await?;
-        delete_one::<Role>(client, object, name).await
+        delete_ours(&bindings, name, uid).await?;
+        delete_ours(&roles, name, uid).await
     };
     deleted
         .await
         .map_err(|error| role_problem(&format!("cannot delete Role {name}"), &error))
 }
 
-async fn delete_one<K>(
-    client: &Client,
-    object: &AirflowWorkloadIdentity,
-    name: &str,
-) -> Result<(), ClusterError>
+async fn delete_ours<K>(api: &Api<K>, name: &str, uid: Option<&str>) -> Result<(), ClusterError>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let Some(found) = bounded(api.get_metadata_opt(name)).await? else {
-        return Ok(());
-    };
-    let uid = object.metadata.uid.as_deref();
-    if !created_for(&found.metadata, uid) {
-        return Ok(());
+    let found = bounded(api.get_metadata_opt(name)).await?;
+    match found.filter(|found| created_for(&found.metadata, uid)) {
+        Some(found) => delete_exactly(api, name, found.metadata.uid).await,
+        None => Ok(()),
     }
-    let params = DeleteParams::default().preconditions(Preconditions {
-        uid: found.metadata.uid,
-        resource_version: None,
-    });
-    match bounded(api.delete(name, &params)).await {
-        Err(error) if !error.is_status(404) => Err(error),
-        _ => Ok(()),
-    }
+}
+
+fn apis(client: &Client, object: &AirflowWorkloadIdentity) -> (Api<Role>, Api<RoleBinding>) {
+    let namespace = object.namespace().unwrap_or_default();
+    (
+        Api::namespaced(client.clone(), &namespace),
+        Api::namespaced(client.clone(), &namespace),
+    )
 }

@@ -24,11 +24,9 @@ pub(super) fn events(
     after: &AirflowWorkloadIdentityStatus,
 ) -> Vec<Event> {
     let mut effects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
-    for (position, step) in plan.steps.iter().enumerate() {
-        if outcome.is_done(position) {
-            let (reason, what, name) = effect(&step.action);
-            effects.entry((reason, what)).or_default().push(name);
-        }
+    for action in outcome.done(plan) {
+        let (reason, what, name) = effect(action);
+        effects.entry((reason, what)).or_default().push(name);
     }
     let effects = effects.into_iter().map(|((reason, what), names)| {
         event(

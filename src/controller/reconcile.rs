@@ -203,12 +203,11 @@ async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapsh
 
 /// What this object let go of may be what another one of the namespace waits for.
 fn wake_siblings(context: &Context, snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) {
-    let let_go = plan.steps.iter().enumerate().any(|(position, step)| {
-        let releases = matches!(
-            step.action,
+    let let_go = outcome.done(plan).any(|action| {
+        matches!(
+            action,
             Action::Release { .. } | Action::DeleteCredential { .. } | Action::DeleteSecret(_)
-        );
-        releases && outcome.is_done(position)
+        )
     });
     if let_go {
         let siblings = context.sources.stores.matching(|other| {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, future, stream::BoxStream};
+use futures::{
+    StreamExt, TryStreamExt, future,
+    stream::{self, BoxStream},
+};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
@@ -23,12 +26,8 @@ use crate::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
         CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
     },
-    observe::{POD_TEMPLATE, Stores, Workload},
+    observe::{EXECUTOR_SELECTORS, POD_TEMPLATES, Stores, Workload},
 };
-
-/// The configuration of the official chart, which holds the pods of the KubernetesExecutor.
-/// <https://github.com/apache/airflow/blob/main/chart/templates/configmaps/configmap.yaml>
-const CONFIG_SELECTOR: &str = "tier=airflow,component=config";
 
 /// Our kind; an object that does not parse does not stop the watch.
 pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
@@ -54,7 +53,6 @@ impl Watches {
         let ours = everything
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-        let airflow_config = everything.clone().labels(CONFIG_SELECTOR);
 
         let (objects, object_events) = watch::<Object>(client, everything.clone(), |_| ());
         let (grants, grant_events) = watch(client, everything.clone(), |_| ());
@@ -70,20 +68,16 @@ impl Watches {
                 );
             });
         let (stateful_sets, stateful_set_events) =
-            watch(client, everything, |set: &mut StatefulSet| {
+            watch(client, everything.clone(), |set: &mut StatefulSet| {
                 set.status = None;
                 trim(
                     &mut set.metadata,
                     set.spec.as_mut().map(|spec| &mut spec.template),
                 );
             });
-        let (configs, config_events) = watch(client, airflow_config, |config: &mut ConfigMap| {
-            trim_metadata(config);
-            config.binary_data = None;
-            if let Some(data) = &mut config.data {
-                data.retain(|key, _| key == POD_TEMPLATE);
-            }
-        });
+        let executors = EXECUTOR_SELECTORS
+            .map(|selector| watch(client, everything.clone().labels(selector), trim_config));
+        let (configs, config_events): (Vec<_>, Vec<_>) = executors.into_iter().unzip();
         // Not for our own status writes; but a generation-only predicate would swallow "the
         // finalizer was added". The other kinds have no generation that tells of a deletion.
         let spec = predicates::generation
@@ -103,13 +97,13 @@ impl Watches {
             objects: object_events
                 .predicate_filter(spec, PredicateConfig::default())
                 .boxed(),
-            grants: grant_events.boxed(),
-            namespaces: namespace_events.boxed(),
-            accounts: account_events.boxed(),
-            secrets: secret_events.boxed(),
-            deployments: deployment_events.boxed(),
-            stateful_sets: stateful_set_events.boxed(),
-            configs: config_events.boxed(),
+            grants: grant_events,
+            namespaces: namespace_events,
+            accounts: account_events,
+            secrets: secret_events,
+            deployments: deployment_events,
+            stateful_sets: stateful_set_events,
+            configs: stream::select_all(config_events).boxed(),
         }
     }
 }
@@ -132,10 +126,7 @@ fn watch<K>(
     client: &Client,
     config: watcher::Config,
     trim: impl Fn(&mut K) + Send + 'static,
-) -> (
-    Store<K>,
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-)
+) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()>
         + Clone
@@ -153,7 +144,7 @@ where
         .touched_objects()
         .inspect_err(report)
         .filter(|event| future::ready(event.is_ok()));
-    (store, events)
+    (store, events.boxed())
 }
 
 fn report(error: &watcher::Error) {
@@ -236,6 +227,15 @@ pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> 
 fn trim_metadata<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
     object.meta_mut().annotations = None;
+}
+
+/// Keeps the pod template of the KubernetesExecutor.
+fn trim_config(config: &mut ConfigMap) {
+    trim_metadata(config);
+    config.binary_data = None;
+    if let Some(data) = &mut config.data {
+        data.retain(|key, _| POD_TEMPLATES.contains(&key.as_str()));
+    }
 }
 
 /// Keeps what says who owns our two annotations.

@@ -18,7 +18,9 @@ use std::{
 use kube::ResourceExt;
 
 pub use accounts::{Account, AccountState, Annotation, FieldOwner};
-pub use discovery::{Discovery, Install, InstallSelector, POD_TEMPLATE, Workload};
+pub use discovery::{
+    Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
+};
 pub use issuer::IssuerSource;
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
@@ -160,17 +162,9 @@ pub async fn observe(
     let recorded = records(object).map(|(identity, _)| identity);
     let concerned: BTreeSet<ResourceId> = named.into_iter().chain(recorded).collect();
 
-    let labelled = sources.stores.namespace(&namespace);
-    let all_grants = sources.stores.grants();
-    let covering = |id: &ResourceId| {
-        let covering = all_grants
-            .iter()
-            .filter(|spec| grant::covers(spec, id, &labelled));
-        covering.cloned().collect::<Vec<_>>()
-    };
     let grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>> = concerned
         .iter()
-        .map(|id| (id.clone(), covering(id)))
+        .map(|id| (id.clone(), sources.stores.grants_for(id, &namespace)))
         .collect();
 
     let mut azure = BTreeMap::new();

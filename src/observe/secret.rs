@@ -12,9 +12,9 @@ use crate::{
         AirflowWorkloadIdentity, CHECKSUM_ANNOTATION, CONNECTION_ID_LABEL, MANAGED_BY_LABEL,
         OPERATOR, SecretStatus,
     },
-    layout::{WantedSecret, wanted_secrets},
     model::hex,
     problem::{Problem, bounded},
+    secrets::{WantedSecret, wanted_secrets},
 };
 
 /// A Secret that an object asks for.

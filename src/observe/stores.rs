@@ -1,6 +1,6 @@
 //! What is watched: one read-only view over all stores.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -23,11 +23,9 @@ use crate::{
         AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, account_field_manager,
     },
     grant,
-    layout::wanted_secrets,
     model::ResourceId,
+    secrets::wanted_secrets,
 };
-
-type Labels = BTreeMap<String, String>;
 
 /// The stores, filled by the controller's watches.
 #[derive(Clone)]
@@ -46,8 +44,8 @@ pub struct Stores {
     pub deployments: Store<Deployment>,
     /// Workloads, of which some are Airflow's.
     pub stateful_sets: Store<StatefulSet>,
-    /// Configuration of Airflow, of which some holds the pods of the KubernetesExecutor.
-    pub configs: Store<ConfigMap>,
+    /// What may hold the pods of a KubernetesExecutor, by label selector.
+    pub configs: Vec<Store<ConfigMap>>,
 }
 
 impl Stores {
@@ -62,7 +60,9 @@ impl Stores {
         let _ = self.secrets.wait_until_ready().await;
         let _ = self.deployments.wait_until_ready().await;
         let _ = self.stateful_sets.wait_until_ready().await;
-        let _ = self.configs.wait_until_ready().await;
+        for configs in &self.configs {
+            let _ = configs.wait_until_ready().await;
+        }
     }
 
     /// References to the objects that parse and satisfy `predicate`.
@@ -82,21 +82,26 @@ impl Stores {
     /// Whether a grant lets the account use the identity now.
     #[must_use]
     pub fn is_granted(&self, identity: &ResourceId, namespace: &str, account: &str) -> bool {
-        let namespace = self.namespace(namespace);
-        let mut covering = self.grants();
-        covering.retain(|spec| grant::covers(spec, identity, &namespace));
-        grant::covers_account(&covering, account)
+        grant::covers_account(&self.grants_for(identity, namespace), account)
     }
 
-    pub(super) fn grants(&self) -> Vec<AzureIdentityGrantSpec> {
+    /// The grants that let the namespace use the identity.
+    pub(super) fn grants_for(
+        &self,
+        identity: &ResourceId,
+        namespace: &str,
+    ) -> Vec<AzureIdentityGrantSpec> {
+        let namespace = self.namespace(namespace);
         let grants = self.grants.state();
-        grants
-            .iter()
-            .filter_map(|grant| Some(grant.0.as_ref().ok()?.spec.clone()))
+        let readable = grants.iter().filter_map(|grant| grant.0.as_ref().ok());
+        readable
+            .map(|grant| &grant.spec)
+            .filter(|spec| grant::covers(spec, identity, &namespace))
+            .cloned()
             .collect()
     }
 
-    pub(super) fn namespace(&self, name: &str) -> grant::Namespace {
+    fn namespace(&self, name: &str) -> grant::Namespace {
         let labels = self
             .namespaces
             .get(&ObjectRef::new(name))
@@ -173,9 +178,8 @@ impl Stores {
             .collect()
     }
 
-    /// The workloads, and the name and labels of each `ConfigMap` whose pod template cannot be
-    /// read.
-    fn workloads(&self, namespace: &str) -> (Vec<Workload>, Vec<(String, Labels)>) {
+    /// The workloads, and each `ConfigMap` whose pod template cannot be read.
+    fn workloads(&self, namespace: &str) -> (Vec<Workload>, Vec<Arc<ConfigMap>>) {
         let deployments = self.deployments.state();
         let deployments = deployments
             .iter()
@@ -186,13 +190,13 @@ impl Stores {
             .iter()
             .filter(|s| is_in(*s, namespace))
             .map(|s| Workload::from(s.as_ref()));
-        let configs = self.configs.state();
+        let configs = self.configs.iter().flat_map(Store::state);
         let mut executors = Vec::new();
         let mut unreadable = Vec::new();
-        for config in configs.iter().filter(|c| is_in(*c, namespace)) {
-            match Workload::of_executor(config) {
+        for config in configs.filter(|c| is_in(c, namespace)) {
+            match Workload::of_executor(&config) {
                 Some(Ok(workload)) => executors.push(workload),
-                Some(Err(_)) => unreadable.push((config.name_any(), config.labels().clone())),
+                Some(Err(_)) => unreadable.push(config),
                 None => {}
             }
         }
@@ -208,6 +212,6 @@ fn existing(metadata: &ObjectMeta) -> Existing {
     }
 }
 
-fn is_in<K: kube::Resource<DynamicType = ()>>(object: &std::sync::Arc<K>, namespace: &str) -> bool {
+fn is_in<K: kube::Resource<DynamicType = ()>>(object: &Arc<K>, namespace: &str) -> bool {
     object.meta().namespace.as_deref() == Some(namespace)
 }

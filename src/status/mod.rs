@@ -1,34 +1,29 @@
 //! What the user reads: pure, from what was seen, planned and done.
 
+mod accounts;
 mod conditions;
 mod propagation;
 mod verdict;
-
-use std::fmt::Write;
 
 use jiff::Timestamp;
 
 pub use self::propagation::settles_in;
 use self::{
+    accounts::{accounts, count, strike_revoked},
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
 };
 use crate::{
     api::{
         ABANDON_ANNOTATION, AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason,
-        SecretStatus, ServiceAccountStatus,
+        SecretStatus,
     },
     apply::{Outcome, StepResult},
     azure::ArmErrorKind,
     observe::{Install, Snapshot},
-    plan::{AccountPlan, Action, Plan, Progress},
+    plan::{Action, Plan, Progress},
     problem::Problem,
 };
-
-/// Longest message of an account, as the schema has it.
-const ACCOUNT_MESSAGE: usize = 1024;
-/// Most accounts that the schema takes; Azure's limit per identity is far below.
-const MAX_ACCOUNTS: usize = 64;
 
 /// The status after a pass. Times of conditions that did not change are kept.
 #[must_use]
@@ -56,25 +51,15 @@ pub fn status(
         return status;
     }
 
-    let accounts: Vec<ServiceAccountStatus> = plan
-        .accounts
-        .iter()
-        .take(MAX_ACCOUNTS)
-        .map(|account| account_status(account, outcome, &before, now))
-        .collect();
-    let steps: Vec<(ConditionType, Verdict)> = ConditionType::STEPS
-        .into_iter()
-        .map(|step| (step, verdict(step, snapshot, plan, outcome)))
-        .map(|(step, verdict)| match (step, verdict) {
-            (ConditionType::CredentialsFederated, Verdict::True(message)) => {
-                let note = propagation::note(&accounts, now);
-                let message =
-                    note.map_or_else(|| message.clone(), |note| format!("{message} {note}"));
-                (step, Verdict::True(message))
-            }
-            other => other,
-        })
-        .collect();
+    let accounts = accounts(plan, outcome, &before, now);
+    let mut steps = ConditionType::STEPS.map(|step| (step, verdict(step, snapshot, plan, outcome)));
+    for (step, verdict) in &mut steps {
+        if let (ConditionType::CredentialsFederated, Verdict::True(message)) = (step, verdict)
+            && let Some(note) = propagation::note(&accounts, now)
+        {
+            *message = format!("{message} {note}");
+        }
+    }
     // What waits for something else says less than that which it waits for.
     let problems = || steps.iter().filter_map(|(_, verdict)| verdict.problem());
     let ready = problems()
@@ -173,61 +158,24 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
         .map(|problem| problem.message)
         .collect();
     held.dedup();
-    let mut message = format!(
+    if !held.is_empty() {
+        held.push(format!(
+            "To let it go all the same and leave its credentials on the identity: kubectl annotate awi {name} -n {namespace} {ABANDON_ANNOTATION}=true",
+            name = snapshot.name(),
+            namespace = snapshot.namespace,
+        ));
+    }
+    let message = format!(
         "The object stays until its traces are gone. {}",
         held.join(" ")
     );
-    if !held.is_empty() {
-        let _ = write!(
-            message,
-            " To let it go all the same and leave its credentials on the identity: kubectl annotate awi {name} -n {namespace} {ABANDON_ANNOTATION}=true",
-            name = snapshot.name(),
-            namespace = snapshot.namespace,
-        );
-    }
     Some(Problem::on_change(Reason::Deleting, message))
-}
-
-fn account_status(
-    account: &AccountPlan,
-    outcome: &Outcome,
-    before: &AirflowWorkloadIdentityStatus,
-    now: Timestamp,
-) -> ServiceAccountStatus {
-    let before = before
-        .service_accounts
-        .iter()
-        .find(|before| before.name == account.name);
-    let credential = state(&account.credential, outcome);
-    let annotation = state(&account.annotation, outcome);
-    let message = match (&credential, &annotation) {
-        (State::Not(problem) | State::Unverified(problem), _) | (_, State::Not(problem)) => {
-            Some(truncated(&problem.message, ACCOUNT_MESSAGE))
-        }
-        _ => None,
-    };
-    // A credential that cannot be written anew does not take an annotation away.
-    let annotated_before = before.is_some_and(|a| a.annotated && a.uid == account.uid);
-    let is_waiting =
-        matches!(&annotation, State::Not(problem) if problem.reason == Reason::Waiting);
-    ServiceAccountStatus {
-        name: account.name.clone(),
-        components: account.components.iter().copied().collect(),
-        subject: account.subject.to_string(),
-        credential_name: account.credential_name.clone(),
-        uid: account.uid.clone(),
-        federated: !matches!(credential, State::Not(_)),
-        federated_at: propagation::federated_at(account, outcome, before, now),
-        annotated: !matches!(annotation, State::Not(_)) || is_waiting && annotated_before,
-        message,
-    }
 }
 
 fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
     let deleted = |record: &&CredentialRecord| {
-        plan.steps.iter().enumerate().any(|(position, step)| {
-            matches!(&step.action, Action::DeleteCredential { record: gone, .. } if gone == *record)
-                && outcome.is_done(position)
+        outcome.done(plan).any(|action| {
+            matches!(action, Action::DeleteCredential { record: gone, .. } if gone == *record)
         })
     };
     let kept = plan
@@ -260,32 +208,9 @@ fn secrets(plan: &Plan, outcome: &Outcome, before: Vec<SecretStatus>) -> Vec<Sec
 
 /// Whether there may be a Role that has to be looked for when it is no longer asked for.
 fn has_reader_role(plan: &Plan, outcome: &Outcome, before: bool) -> bool {
-    let is_gone = || {
-        plan.steps.iter().enumerate().any(|(position, step)| {
-            matches!(step.action, Action::DeleteReaderRole { .. }) && outcome.is_done(position)
-        })
-    };
-    !is_gone() && (plan.reader_role.is_some() || before)
-}
-
-/// A suspended object loses what is no longer granted, and says so.
-fn strike_revoked(status: &mut AirflowWorkloadIdentityStatus, plan: &Plan, outcome: &Outcome) {
-    let deleted = |subject: &str| {
-        plan.steps.iter().enumerate().any(|(position, step)| {
-            matches!(&step.action, Action::DeleteCredential { record, .. } if record.subject == subject)
-                && outcome.is_done(position)
-        })
-    };
-    for account in &mut status.service_accounts {
-        account.federated &= !deleted(&account.subject);
-    }
-    status.accounts = Some(count(&status.service_accounts));
-}
-
-/// How many of the accounts are federated and annotated.
-fn count(accounts: &[ServiceAccountStatus]) -> String {
-    let done = accounts.iter().filter(|a| a.federated && a.annotated);
-    format!("{}/{}", done.count(), accounts.len())
+    let mut done = outcome.done(plan);
+    let is_gone = done.any(|action| matches!(action, Action::DeleteReaderRole { .. }));
+    !is_gone && (plan.reader_role.is_some() || before)
 }
 
 /// At most `max` bytes, cut between characters.

@@ -17,6 +17,16 @@ pub(super) enum Verdict {
     Unknown(Problem),
 }
 
+/// What is waited for is not known to be wrong.
+impl From<Problem> for Verdict {
+    fn from(problem: Problem) -> Self {
+        match problem.reason {
+            Reason::Waiting => Self::Unknown(problem),
+            _ => Self::False(problem),
+        }
+    }
+}
+
 impl Verdict {
     pub(super) fn problem(&self) -> Option<&Problem> {
         match self {
@@ -34,10 +44,7 @@ pub(super) fn verdict(
     outcome: &Outcome,
 ) -> Verdict {
     if let Some(problem) = plan.blocked.get(&step) {
-        return match problem.reason {
-            Reason::Waiting => Verdict::Unknown(problem.clone()),
-            _ => Verdict::False(problem.clone()),
-        };
+        return problem.clone().into();
     }
     let done = |text: String| match plan.notes.get(&step) {
         Some(note) => Verdict::True(format!("{text} {note}")),
@@ -118,24 +125,18 @@ fn accounts_verdict(
         }
     }
     failed.extend(more);
-    // As in `Ready`: what is waited for comes first.
+    // As in `Ready`: that which is waited for says more.
     failed.sort_by_key(|problem| problem.reason == Reason::Waiting);
     match (failed.is_empty(), unverified.is_empty()) {
         (true, true) => done(format!("Every ServiceAccount {what}.")),
         (true, false) => Verdict::Unknown(merged(unverified)),
-        (false, _) => {
-            let problem = merged(failed);
-            match problem.reason {
-                Reason::Waiting => Verdict::Unknown(problem),
-                _ => Verdict::False(problem),
-            }
-        }
+        (false, _) => merged(failed).into(),
     }
 }
 
 fn secrets_verdict(plan: &Plan, outcome: &Outcome, done: impl Fn(String) -> Verdict) -> Verdict {
     let secrets = plan.secrets.iter().map(|secret| &secret.progress);
-    let problems: Vec<Problem> = secrets
+    let mut problems: Vec<Problem> = secrets
         .chain(&plan.reader_role)
         .filter_map(|progress| match state(progress, outcome) {
             State::Holds => None,
@@ -143,7 +144,8 @@ fn secrets_verdict(plan: &Plan, outcome: &Outcome, done: impl Fn(String) -> Verd
         })
         .collect();
     if !problems.is_empty() {
-        return Verdict::False(merged(problems));
+        problems.sort_by_key(|problem| problem.reason == Reason::Waiting);
+        return merged(problems).into();
     }
     let names: Vec<&str> = plan.secrets.iter().map(|s| s.name.as_str()).collect();
     match names.as_slice() {

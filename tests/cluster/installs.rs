@@ -113,12 +113,12 @@ fn each_install_gives_its_accounts_and_no_other_is_touched() {
         ("astronomer-kubernetes", helm("prod"), each("prod-airflow", &["scheduler", "triggerer", "webserver", "worker"])),
         ("community-celery", helm("prod"), accounts([("prod", &["scheduler", "triggerer", "webserver", "worker"])])),
         ("community-own-account", helm("prod"), accounts([("af", &["scheduler", "triggerer", "webserver", "worker"])])),
-        ("community-kubernetes", helm("prod"), accounts([("prod", &["scheduler", "triggerer", "webserver"])])),
+        ("community-kubernetes", helm("prod"), accounts([("prod", &["scheduler", "triggerer", "webserver", "worker"])])),
         ("bitnami-celery", helm("prod"), accounts([("prod-airflow", &ALL)])),
-        ("bitnami-kubernetes", helm("prod"), accounts([("prod-airflow", &["api-server", "dag-processor", "scheduler", "triggerer", "webserver"])])),
+        ("bitnami-kubernetes", helm("prod"), accounts([("prod-airflow", &ALL)])),
         ("bitnami-name-override", helm("prod"), accounts([("af", &ALL)])),
         ("stackable-celery", stackable(), accounts([("prod-serviceaccount", &ALL)])),
-        ("stackable-kubernetes", stackable(), accounts([("prod-serviceaccount", &["api-server", "scheduler", "webserver"])])),
+        ("stackable-kubernetes", stackable(), accounts([("prod-serviceaccount", &["api-server", "scheduler", "webserver", "worker"])])),
     ];
     run(async {
         let mut tests = Vec::new();

@@ -398,10 +398,13 @@ fn what_waits_for_its_turn_says_so_before_it_is_written() {
         Timestamp::UNIX_EPOCH,
     );
     assert_eq!(condition(&status, "Ready"), is("False", "Waiting"));
-    assert_eq!(
-        condition(&status, "CredentialsFederated"),
-        is("Unknown", "Waiting")
-    );
+    for step in [
+        "CredentialsFederated",
+        "ServiceAccountsAnnotated",
+        "ConnectionsWritten",
+    ] {
+        assert_eq!(condition(&status, step), is("Unknown", "Waiting"), "{step}");
+    }
     assert_eq!(
         status.credentials.len(),
         2,

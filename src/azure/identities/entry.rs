@@ -127,21 +127,17 @@ impl Entry {
 
     pub fn read_failed(&mut self, error: ArmError) -> ArmError {
         if error.kind == ArmErrorKind::NotFound {
-            self.identity = None;
-            self.listed = None;
+            self.forget();
         }
         self.failed = Some((Instant::now(), error.clone()));
         error
     }
 
-    /// A failed write may have been carried out all the same, unless Azure put it off: what was
-    /// listed is no longer known.
-    pub fn write_failed(&mut self, error: &ArmError) {
-        let put_off = [ArmErrorKind::Throttled, ArmErrorKind::ConcurrentWrite];
-        if !put_off.contains(&error.kind) {
-            self.listed = None;
-            self.identity = None;
-        }
+    /// What was known may be so no longer: the identity is gone, or a failed write was carried out
+    /// all the same.
+    pub fn forget(&mut self) {
+        self.listed = None;
+        self.identity = None;
     }
 
     /// The credential of this name, as it was listed last.

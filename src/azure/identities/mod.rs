@@ -51,6 +51,13 @@ pub struct View {
     pub age: Duration,
 }
 
+/// What became of a request to write.
+enum Attempt {
+    Written,
+    /// Azure did nothing, and wants to be asked again.
+    PutOff(ArmError),
+}
+
 /// Asked at the moment of a write.
 type IsAllowed<'a> = &'a (dyn Fn() -> bool + Send + Sync);
 
@@ -202,17 +209,12 @@ impl Identities {
             }
             self.pause(wait).await?;
             let mut entry = owner.entry.lock().await;
-            let listed = self.read(&mut entry, id, FRESH).await.credentials;
-            let result = match &listed {
-                Ok(_) => self.try_write(&mut entry, id, &write).await,
-                Err(_) => Ok(()),
-            };
+            let attempt = self.attempt(&mut entry, id, &write).await;
             owner.publish(&entry);
             drop(entry);
-            listed?;
-            match result {
-                Err(error) if error.kind == ArmErrorKind::Throttled => {}
-                Err(error) if error.kind == ArmErrorKind::ConcurrentWrite => {
+            match attempt? {
+                Attempt::Written => return Ok(()),
+                Attempt::PutOff(error) if error.kind == ArmErrorKind::ConcurrentWrite => {
                     let wait = busy.mul_f64(rand::random_range(0.5..1.5));
                     if Instant::now() + wait > give_up {
                         return Err(error);
@@ -220,17 +222,18 @@ impl Identities {
                     self.pause(wait).await?;
                     busy = (busy * 2).min(BUSY.1);
                 }
-                result => return result,
+                Attempt::PutOff(_) => {}
             }
         }
     }
 
-    async fn try_write(
+    async fn attempt(
         &self,
         entry: &mut Entry,
         id: &ResourceId,
         write: &Write<'_>,
-    ) -> Result<(), ArmError> {
+    ) -> Result<Attempt, ArmError> {
+        self.read(entry, id, FRESH).await.credentials?;
         write.check(entry)?;
         let sent = Instant::now();
         let result = self.send(entry, id, write).await;
@@ -240,7 +243,19 @@ impl Identities {
             }
             _ => entry.writes.passed(sent),
         }
-        result.inspect_err(|error| entry.write_failed(error))
+        match result {
+            Ok(()) => Ok(Attempt::Written),
+            Err(error)
+                if [ArmErrorKind::Throttled, ArmErrorKind::ConcurrentWrite]
+                    .contains(&error.kind) =>
+            {
+                Ok(Attempt::PutOff(error))
+            }
+            Err(error) => {
+                entry.forget();
+                Err(error)
+            }
+        }
     }
 
     async fn send(

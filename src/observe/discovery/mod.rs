@@ -6,10 +6,14 @@
 mod distribution;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::{
-    api::core::v1::ServiceAccount, apimachinery::pkg::apis::meta::v1::LabelSelector,
+    api::core::v1::{ConfigMap, ServiceAccount},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{
     ResourceExt,
@@ -18,7 +22,7 @@ use kube::{
 
 pub use self::{
     distribution::{Install, InstallSelector},
-    workload::{POD_TEMPLATE, Workload},
+    workload::{EXECUTOR_SELECTORS, POD_TEMPLATES, Workload},
 };
 use self::{
     distribution::{Part, component, recognise},
@@ -51,8 +55,8 @@ pub struct Discovery {
 /// What there is in a namespace.
 pub(super) struct Inventory<'a> {
     pub workloads: Vec<Workload>,
-    /// `ConfigMap`s with a pod template that cannot be read: their names and labels.
-    pub unreadable: Vec<(String, BTreeMap<String, String>)>,
+    /// `ConfigMap`s with a pod template that cannot be read.
+    pub unreadable: Vec<Arc<ConfigMap>>,
     pub accounts: Vec<&'a PartialObjectMeta<ServiceAccount>>,
 }
 
@@ -71,13 +75,10 @@ pub(super) fn discover(
     let mut unreadable = BTreeSet::new();
     if let Some(install) = &install {
         found.add_install(install, &airflow.components, inventory);
-        let of_install = |labels| recognise(labels).is_some_and(|(of, _)| of == *install);
         let broken = inventory.unreadable.iter();
-        unreadable.extend(
-            broken
-                .filter(|(_, labels)| of_install(labels))
-                .map(|(name, _)| name.clone()),
-        );
+        let of_install = broken
+            .filter(|config| recognise(config.labels()).is_some_and(|(of, _)| of == *install));
+        unreadable.extend(of_install.map(|config| config.name_any()));
     }
     if !unreadable.is_empty() && airflow.components.contains(&Component::Worker) {
         found.keep_workers(before);
@@ -123,11 +124,11 @@ pub(super) fn discover(
 
 /// The installs that have a component which may need Azure.
 fn installs(inventory: &Inventory) -> BTreeSet<Install> {
-    let workloads = inventory.workloads.iter().map(|workload| &workload.labels);
-    let accounts = inventory.accounts.iter().map(|account| account.labels());
+    let workloads = inventory.workloads.iter();
+    let accounts = inventory.accounts.iter();
     workloads
-        .chain(accounts)
-        .filter_map(recognise)
+        .filter_map(|workload| workload.part.clone())
+        .chain(accounts.filter_map(|account| recognise(account.labels())))
         .filter(|(_, part)| *part != Part::Other)
         .map(|(install, _)| install)
         .collect()
@@ -165,7 +166,7 @@ impl Workload {
             .status
             .iter()
             .flat_map(|status| &status.service_accounts);
-        recognise(&self.labels).is_some()
+        self.part.is_some()
             || parsed("workloadSelector", selector)
                 .is_ok_and(|selector| selector.is_some_and(|s| s.matches(&self.labels)))
             || accounts.any(|account| account.name == self.account)
@@ -187,19 +188,18 @@ struct Found(BTreeMap<String, BTreeSet<Component>>);
 
 impl Found {
     fn add_install(&mut self, install: &Install, wanted: &[Component], inventory: &Inventory) {
-        let part = |labels: &BTreeMap<String, String>| {
-            recognise(labels)
-                .filter(|(of, _)| of == install)
-                .map(|(_, part)| part)
+        let part = |recognised: Option<(Install, Part)>| {
+            let (of, part) = recognised?;
+            (of == *install).then_some(part)
         };
         let is_wanted = |component: &&Component| wanted.contains(component);
         for workload in &inventory.workloads {
-            if let Some(Part::Component(components)) = part(&workload.labels) {
+            if let Some(Part::Component(components)) = part(workload.part.clone()) {
                 self.add(&workload.account, components.iter().filter(is_wanted));
             }
         }
         for account in &inventory.accounts {
-            match part(account.labels()) {
+            match part(recognise(account.labels())) {
                 Some(Part::Component(components)) => {
                     self.add(&account.name_any(), components.iter().filter(is_wanted));
                 }

@@ -4,15 +4,30 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Pod, PodTemplateSpec},
+    core::v1::{ConfigMap, PodTemplateSpec},
 };
 use kube::ResourceExt;
+
+use super::distribution::{Install, Part, recognise};
+use crate::api::Component;
 
 /// Kubernetes' own account for pods that name none.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
 
-/// The key of the official chart's ConfigMap that holds the pods of the KubernetesExecutor.
-pub const POD_TEMPLATE: &str = "pod_template_file.yaml";
+/// Labels of the `ConfigMap`s that hold the pods of the KubernetesExecutor, as label selectors: of
+/// the official chart and Astronomer's, of the community's, of Bitnami's and Stackable's.
+pub const EXECUTOR_SELECTORS: [&str; 3] = [
+    "tier=airflow,component=config",
+    "app=airflow,chart,release",
+    "app.kubernetes.io/name=airflow",
+];
+
+/// The keys of the pod template in them.
+pub const POD_TEMPLATES: [&str; 3] = [
+    "pod_template_file.yaml",
+    "pod_template.yaml",
+    "airflow_executor_pod_template.yaml",
+];
 
 /// A workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +36,15 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The account of its pods.
     pub account: String,
+    /// Where it belongs, if it is an Airflow's.
+    pub(super) part: Option<(Install, Part)>,
 }
 
 impl Workload {
     fn new(labels: &BTreeMap<String, String>, account: Option<&str>) -> Self {
         Self {
             labels: labels.clone(),
+            part: recognise(labels),
             account: account
                 .filter(|name| !name.is_empty())
                 .unwrap_or(DEFAULT_ACCOUNT)
@@ -57,25 +75,30 @@ impl Workload {
         is_account_name(&self.account)
     }
 
-    /// The pods of the KubernetesExecutor, which no workload runs: the scheduler makes them from
-    /// the template in this `ConfigMap`. None if it holds no template.
+    /// The workers of the KubernetesExecutor, which no workload runs: the scheduler makes them from
+    /// the template in this `ConfigMap`, whatever its labels. None if it holds no template.
     ///
     /// # Errors
     /// The template cannot be read as a pod.
     #[must_use]
     pub fn of_executor(config: &ConfigMap) -> Option<Result<Self, String>> {
-        let template = config.data.as_ref()?.get(POD_TEMPLATE)?;
-        let pod: Pod = match serde_saphyr::from_str(template) {
+        let data = config.data.as_ref()?;
+        let template = POD_TEMPLATES.iter().find_map(|key| data.get(*key))?;
+        let pod: PodTemplateSpec = match serde_saphyr::from_str(template) {
             Ok(pod) => pod,
             Err(error) => return Some(Err(error.to_string())),
         };
-        let spec = pod.spec.as_ref();
+        let labels = pod.metadata.as_ref().and_then(|meta| meta.labels.clone());
         // The API server takes the old name of the field, too.
-        let account = spec.and_then(|spec| {
+        let account = pod.spec.as_ref().and_then(|spec| {
             let name = spec.service_account_name.as_deref();
             name.or(spec.service_account.as_deref())
         });
-        Some(Ok(Self::new(pod.labels(), account)))
+        let workers = Part::Component(&[Component::Worker]);
+        Some(Ok(Self {
+            part: recognise(config.labels()).map(|(install, _)| (install, workers)),
+            ..Self::new(&labels.unwrap_or_default(), account)
+        }))
     }
 }
 

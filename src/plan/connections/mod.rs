@@ -7,9 +7,9 @@ use self::render::render;
 use super::{Action, Plan, Progress, SecretPlan};
 use crate::{
     api::{CONNECTION_ID_LABEL, ConditionType, Reason},
-    layout::{WantedSecret, wanted_secrets},
     observe::{SecretState, Snapshot, checksum},
     problem::{Problem, Retry},
+    secrets::{WantedSecret, wanted_secrets},
 };
 
 /// Plans the Secrets that the spec asks for, and the end of all others of this object.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::super::Ids;
 use crate::{
     api::{Connection, ConnectionType, KeyVaultBackend},
-    layout::Content,
+    secrets::Content,
 };
 
 /// A Secret's data.
