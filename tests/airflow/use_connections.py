@@ -225,9 +225,10 @@ def use(conn_id: str) -> dict[str, Any]:
             if later[key] != found[key]:
                 raise ValueError(f"the async hook has another {key}: {later[key]}")
     fields = {key: connection[key] for key in ("conn_type", "host", "login", "schema")}
-    # The command prints true as "True"; hooks get the value.
+    # The command prints true as "True", but objects as they are; hooks get the value.
     extra = BaseHook.get_connection(conn_id).extra_dejson
-    if {key: str(value) for key, value in extra.items()} != connection["extra_dejson"]:
+    printed = {key: v if isinstance(v, dict) else str(v) for key, v in extra.items()}
+    if printed != connection["extra_dejson"]:
         raise ValueError(f"the command prints another extra: {connection['extra_dejson']}")
     return {**fields, "extra": extra, **found}
 

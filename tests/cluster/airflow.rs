@@ -93,7 +93,10 @@ fn every_type() -> Vec<(&'static str, Value, &'static str)> {
         ("azure", json!({ "azure": {} }), "management.azure.com"),
         (
             "azure_object",
-            json!({ "azure": { "subscriptionId": s, "useAzureIdentityObject": true } }),
+            json!({
+                "azure": { "subscriptionId": s, "useAzureIdentityObject": true },
+                "extra": [{ "name": "team", "value": { "names": ["data", "ml"] } }],
+            }),
             "management.azure.com",
         ),
         (
@@ -113,7 +116,10 @@ fn every_type() -> Vec<(&'static str, Value, &'static str)> {
         ),
         (
             "blobs",
-            json!({ "wasb": { "account": "acct" } }),
+            json!({ "wasb": { "account": "acct" }, "extra": [
+                { "name": "max_block_size", "value": 4_194_304 },
+                { "name": "logging_enable", "value": true },
+            ] }),
             "acct.blob.core.windows.net",
         ),
         (
@@ -203,7 +209,7 @@ fn the_hook_of_every_type_gets_its_token_as_the_identity() {
         environment.extend(env_from(&world, "prod-airflow-connections").await);
         let ids: Vec<&str> = every_type().into_iter().map(|(id, _, _)| id).collect();
         in_every_airflow(&world, &environment, &ids, |airflow, read| {
-            for (id, _, host) in every_type() {
+            for (id, asked, host) in every_type() {
                 let read = &read[id];
                 let is = |key: &str, value: &str| read[key].as_str() == Some(value);
                 let credential = match id {
@@ -220,6 +226,10 @@ fn the_hook_of_every_type_gets_its_token_as_the_identity() {
                 let extra = &read["extra"];
                 assert_eq!(extra["managed_identity_client_id"], json!(world.client_id));
                 assert_eq!(extra["workload_identity_tenant_id"], json!(world.tenant_id));
+                for field in asked["extra"].as_array().into_iter().flatten() {
+                    let name = field["name"].as_str().unwrap();
+                    assert_eq!(extra[name], field["value"], "{airflow} {id}: {read}");
+                }
             }
         });
     });
@@ -229,21 +239,22 @@ fn the_hook_of_every_type_gets_its_token_as_the_identity() {
 fn the_secrets_backends_find_the_connections_too() {
     run(async {
         let world = World::new("backends").await;
-        let two = json!([{ "id": "azure_default", "azure": {} }, { "id": "my.lake", "adls": { "account": "acct" } }]);
+        let two = |lake: &str| json!([{ "id": "azure_default", "azure": {} }, { "id": lake, "adls": { "account": "acct" } }]);
         let found = |airflow: &str, read: &Value| {
-            for id in ["azure_default", "my.lake"] {
+            for (id, read) in read.as_object().unwrap() {
                 assert_eq!(
-                    read[id]["client_id"],
+                    read["client_id"],
                     json!(world.client_id),
                     "{airflow} {id}: {read}"
                 );
             }
+            assert_eq!(read.as_object().unwrap().len(), 2, "{airflow}: {read}");
         };
         let environment = pod(&world).await;
 
-        // As the kubelet mounts it.
+        // As the kubelet mounts it. A file can hold IDs that no Secret's key and no variable can.
         world
-            .ready(json!({ "connections": two, "connectionSecret": { "format": "File" } }))
+            .ready(json!({ "connections": two("team/lake"), "connectionSecret": { "format": "File" } }))
             .await;
         let secret = env_from(&world, "prod-airflow-connections").await;
         let file = world.lab.scratch().join("connections.json");
@@ -261,11 +272,11 @@ fn the_secrets_backends_find_the_connections_too() {
             "airflow.secrets.local_filesystem.LocalFilesystemBackend",
             json!({ "connections_file_path": file }),
         );
-        in_every_airflow(&world, &local, &["azure_default", "my.lake"], found);
+        in_every_airflow(&world, &local, &["azure_default", "team/lake"], found);
 
         // With the rights of the worker's account, and no others.
         world
-            .ready(json!({ "connections": two, "connectionSecret": { "format": "SecretsBackend", "readerRole": true } }))
+            .ready(json!({ "connections": two("my.lake"), "connectionSecret": { "format": "SecretsBackend", "readerRole": true } }))
             .await;
         let kubeconfig = world
             .lab

@@ -1,9 +1,8 @@
 //! Wrong specs and a refusing Azure: a clear condition, and recovery without a restart.
 
-use lab::{Lab, LabOptions};
 use serde_json::json;
 
-use crate::world::{World, awi, often, resource_id, run};
+use crate::world::{World, often, own, resource_id, run};
 
 #[test]
 fn an_identity_that_does_not_exist() {
@@ -108,8 +107,7 @@ fn an_azure_that_is_busy_slow_and_broken_for_a_while() {
 #[test]
 fn an_object_that_cannot_be_read_does_not_stop_the_others() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "unreadable").await;
         world.grant(json!({})).await;
         world.release(&["worker"]).await;
@@ -139,8 +137,7 @@ fn an_object_that_cannot_be_read_does_not_stop_the_others() {
 #[test]
 fn an_identity_of_another_tenant() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "foreign-tenant").await;
         world.grant(json!({})).await;
         world.release(&["worker"]).await;

@@ -1,9 +1,9 @@
 //! Whatever changes, by hand or by spec, ends in the right state.
 
-use lab::{Lab, LabOptions, OperatorOptions};
+use lab::OperatorOptions;
 use serde_json::json;
 
-use crate::world::{CLIENT_ID, World, all, awi, labels, resource_id, run};
+use crate::world::{CLIENT_ID, World, all, labels, own, resource_id, run};
 
 #[test]
 fn a_new_account_of_the_release_gets_the_identity() {
@@ -219,11 +219,7 @@ fn an_identity_that_was_deleted_and_made_again_is_found_again() {
 fn a_workload_that_leaves_the_release_takes_its_account_along_and_late_accounts_are_seen() {
     run(async {
         // With a resync that is too late to help.
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab
-            .start_operator(awi(), OperatorOptions::default())
-            .await
-            .unwrap();
+        let (lab, operator) = own(OperatorOptions::default()).await;
         let world = World::of(&lab, &operator, "relabelled").await;
         world.grant(json!({})).await;
         world.workload("scheduler", "airflow", "late").await;

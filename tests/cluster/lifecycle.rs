@@ -1,9 +1,8 @@
 //! From the first finalizer to the last trace.
 
-use lab::{Lab, LabOptions};
 use serde_json::json;
 
-use crate::world::{World, all, awi, often, run};
+use crate::world::{World, all, often, own, run};
 
 #[test]
 fn a_deleted_object_leaves_nothing_behind() {
@@ -146,8 +145,7 @@ fn an_object_that_comes_before_its_airflow_waits_for_it() {
 fn whatever_holds_a_deletion_is_told_and_one_annotation_lets_go() {
     run(async {
         // Locks are lifted all at once, so this one is in a lab of its own.
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "let-go").await;
         world.grant(json!({})).await;
         world.release(&["scheduler", "triggerer", "worker"]).await;
@@ -175,8 +173,7 @@ fn whatever_holds_a_deletion_is_told_and_one_annotation_lets_go() {
 #[test]
 fn a_role_that_was_taken_away_holds_a_deletion_until_it_is_given_back() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "revoked-role").await;
         world.grant(json!({})).await;
         world.release(&["worker"]).await;

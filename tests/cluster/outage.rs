@@ -1,15 +1,13 @@
 //! The API server or Azure is gone for a while: nothing is lost, and nobody restarts anything.
 
-use lab::{Lab, LabOptions};
 use serde_json::json;
 
-use crate::world::{World, all, awi, often, run};
+use crate::world::{World, all, often, own, run};
 
 #[test]
 fn azure_down() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "azure-down").await;
         world.grant(json!({})).await;
         world.release(&["scheduler", "worker"]).await;
@@ -53,8 +51,7 @@ fn azure_down() {
 #[test]
 fn api_server_gone_for_a_minute() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "no-api-server").await;
         world.grant(json!({})).await;
         world.release(&["scheduler", "worker"]).await;

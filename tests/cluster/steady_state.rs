@@ -1,19 +1,18 @@
 //! Converged, the operator writes nothing: so say the API server's audit log and the emulator.
 
-use lab::{Lab, LabOptions, OperatorOptions};
+use lab::OperatorOptions;
 use serde_json::json;
 
-use crate::world::{World, awi, run};
+use crate::world::{World, own, run};
 
 #[test]
 fn five_resyncs_write_nothing_and_list_each_identity_once_each() {
     run(async {
-        let lab = Lab::start(LabOptions::default()).await.unwrap();
         let options = OperatorOptions {
             resync: "2s".into(),
             ..OperatorOptions::default()
         };
-        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let (lab, operator) = own(options).await;
         let world = World::of(&lab, &operator, "steady").await;
         world.grant(json!({})).await;
         world.release(&["scheduler", "triggerer", "worker"]).await;

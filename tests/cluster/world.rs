@@ -45,6 +45,13 @@ pub fn often() -> OperatorOptions {
     }
 }
 
+/// A lab and an operator of a test's own.
+pub async fn own(options: OperatorOptions) -> (Lab, Operator) {
+    let lab = Lab::start(LabOptions::default()).await.unwrap();
+    let operator = lab.start_operator(awi(), options).await.unwrap();
+    (lab, operator)
+}
+
 async fn shared() -> &'static (Lab, Operator) {
     SHARED
         .get_or_init(|| async {
@@ -216,14 +223,18 @@ impl<'a> World<'a> {
         api.get_opt(name).await.unwrap()
     }
 
-    /// Waits until a condition, of the current generation, has this status and reason; returns
-    /// its message.
+    /// Waits until a condition, of the current generation and after a whole pass, has this status
+    /// and reason; returns its message.
     pub async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
         let what = format!("{name}: {type_}={status} {reason}");
         self.eventually(&what, async || {
             let object = self.get(name).await?;
-            let conditions = object.status?.conditions;
-            let condition = conditions.into_iter().find(|c| c.type_ == type_)?;
+            let whole = object.status?;
+            // Recorded before the writes.
+            if json!(whole).to_string().contains("It is being written") {
+                return None;
+            }
+            let condition = whole.conditions.into_iter().find(|c| c.type_ == type_)?;
             let current = condition.observed_generation == object.metadata.generation;
             (current && condition.status == status && condition.reason == reason)
                 .then_some(condition.message)

@@ -2,12 +2,13 @@
 
 mod given;
 
-mod accounts;
+mod annotations;
 mod connections;
 mod credentials;
 mod discovery;
 mod grants;
 mod invariants;
 mod issuers;
+mod reader_role;
 mod removal;
 mod status;
