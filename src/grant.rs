@@ -6,7 +6,7 @@ use kube::core::{Selector, SelectorExt};
 
 use crate::{
     api::{AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces},
-    model::{ResourceGroupId, ResourceId},
+    model::{IdentityId, ResourceGroupId, ResourceId},
 };
 
 /// A namespace, as far as grants look at it.
@@ -22,7 +22,7 @@ pub struct Namespace {
 #[must_use]
 pub fn covers(
     grant: &AzureIdentityGrantSpec,
-    identity: &ResourceId,
+    identity: &IdentityId,
     namespace: &Namespace,
 ) -> bool {
     grant
@@ -44,8 +44,12 @@ pub fn covers_account(grants: &[AzureIdentityGrantSpec], account: &str) -> bool 
 /// The grant that an administrator would have to create, as YAML; for these accounts only, or
 /// for all of the namespace if there are none.
 #[must_use]
-pub fn missing(identity: &ResourceId, namespace: &str, accounts: &[&str]) -> String {
-    let parts = [namespace, identity.name()].into_iter();
+pub fn missing(identity: &IdentityId, namespace: &str, accounts: &[&str]) -> String {
+    let (identity_name, granted) = match identity {
+        IdentityId::Managed(id) => (id.name().to_owned(), format!("resourceId: {id}")),
+        IdentityId::Application(id) => (id.to_string(), format!("appId: {id}")),
+    };
+    let parts = [namespace, &identity_name].into_iter();
     let name: Vec<&str> = parts.chain(accounts.first().copied()).collect();
     let accounts = match accounts {
         [] => String::new(),
@@ -55,7 +59,7 @@ pub fn missing(identity: &ResourceId, namespace: &str, accounts: &[&str]) -> Str
         "apiVersion: airflow-workload-identity.io/v1alpha1\n\
          kind: AzureIdentityGrant\n\
          metadata:\n  name: {name}\n\
-         spec:\n  identities:\n  - resourceId: {identity}\n  namespaces:\n    names: [{namespace}]\n{accounts}",
+         spec:\n  identities:\n  - {granted}\n  namespaces:\n    names: [{namespace}]\n{accounts}",
         name = object_name(&name.join("-")),
     )
 }
@@ -66,19 +70,21 @@ fn object_name(text: &str) -> String {
     name.trim_matches('-').to_owned()
 }
 
-/// What does not parse grants nothing.
-fn is_granted(granted: &GrantedIdentity, identity: &ResourceId) -> bool {
-    match granted {
-        GrantedIdentity {
-            resource_id: Some(id),
-            resource_group_id: None,
-        } => id.parse::<ResourceId>().is_ok_and(|id| id == *identity),
-        GrantedIdentity {
-            resource_id: None,
-            resource_group_id: Some(id),
-        } => id
+/// What does not parse, or names more than one thing, grants nothing.
+fn is_granted(granted: &GrantedIdentity, identity: &IdentityId) -> bool {
+    let GrantedIdentity {
+        resource_id,
+        resource_group_id,
+        app_id,
+    } = granted;
+    match (resource_id, resource_group_id, app_id, identity) {
+        (Some(id), None, None, IdentityId::Managed(identity)) => {
+            id.parse::<ResourceId>().is_ok_and(|id| id == *identity)
+        }
+        (None, Some(id), None, IdentityId::Managed(identity)) => id
             .parse::<ResourceGroupId>()
             .is_ok_and(|id| id == *identity.group()),
+        (None, None, Some(id), IdentityId::Application(identity)) => id == identity,
         _ => false,
     }
 }
@@ -116,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_grant_covers_what_it_names_and_nothing_else() {
-        let airflow: ResourceId = AIRFLOW.parse().unwrap();
-        let upper: ResourceId = AIRFLOW.to_uppercase().parse().unwrap();
-        let other_name: ResourceId = format!("{AIRFLOW}2").parse().unwrap();
-        let other_group: ResourceId = AIRFLOW.replace("/data/", "/data2/").parse().unwrap();
+        let airflow: IdentityId = AIRFLOW.parse().unwrap();
+        let upper: IdentityId = AIRFLOW.to_uppercase().parse().unwrap();
+        let other_name: IdentityId = format!("{AIRFLOW}2").parse().unwrap();
+        let other_group: IdentityId = AIRFLOW.replace("/data/", "/data2/").parse().unwrap();
         let by_id = json!([{ "resourceId": AIRFLOW }]);
         let by_group = json!([{ "resourceGroupId": GROUP.to_uppercase() }]);
         let by_name = json!({ "names": ["airflow"] });
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_grant_in_the_message_is_the_one_that_is_missing_and_no_more() {
-        let identity: ResourceId = format!("{AIRFLOW}_").parse().unwrap();
+        let identity: IdentityId = format!("{AIRFLOW}_").parse().unwrap();
         for accounts in [&[][..], &["airflow.worker"]] {
             let yaml = missing(&identity, "airflow", accounts);
             let grant: crate::api::AzureIdentityGrant = serde_saphyr::from_str(&yaml).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     api::Reason,
     azure::{ArmError, ArmErrorKind},
-    model::ResourceId,
+    model::IdentityId,
 };
 
 /// Why a step is not done, in words for the user.
@@ -46,25 +46,18 @@ impl Problem {
 
     /// Azure refused or failed to do `what` with `identity`.
     #[must_use]
-    pub fn azure(what: &str, identity: &ResourceId, error: &ArmError) -> Self {
+    pub fn azure(what: &str, identity: &IdentityId, error: &ArmError) -> Self {
         use ArmErrorKind as Kind;
-        let role = || {
-            format!(
-                "Give the operator's identity the role: az role assignment create \
-                 --role 'Managed Identity Federated Identity Credential Contributor' \
-                 --assignee-object-id <its object ID> --assignee-principal-type ServicePrincipal \
-                 --scope {identity}"
-            )
-        };
         let (reason, retry, advice) = match error.kind {
             Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; it is tried again.".into()),
             Kind::Outdated => (Reason::AzureBusy, Retry::Backoff, "Read again.".into()),
             Kind::DuplicateSubject => (Reason::Conflict, Retry::Backoff, "Another credential of the identity trusts the same account; read again.".into()),
-            Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: az identity federated-credential list {at}", at = identity.az_flags())),
+            Kind::LimitReached => (Reason::LimitReached, Retry::Slow, format!("Azure allows 20 credentials per identity. Delete one that nobody needs: {}", identity.az_list())),
             Kind::Invalid => (Reason::AzureRefused, Retry::Slow, "Azure refuses the request as it is.".into()),
             Kind::UnsupportedRegion => (Reason::AzureRefused, Retry::Slow, "Azure offers no federated credentials in the identity's region; use an identity of another region.".into()),
-            Kind::NotFound => (Reason::IdentityNotFound, Retry::Slow, "Create the identity, or correct spec.identity.managedIdentity.resourceId.".into()),
-            Kind::Forbidden => (Reason::AzureForbidden, Retry::Slow, role()),
+            Kind::NotFound => (Reason::IdentityNotFound, Retry::Slow, missing(identity).into()),
+            Kind::Forbidden => (Reason::AzureForbidden, Retry::Slow, role(identity)),
+            Kind::ApplicationsOff => (Reason::ApplicationsOff, Retry::Slow, "A cluster administrator can start it with that flag; docs/azure.md says what this opens.".into()),
             Kind::PolicyDenied => (Reason::AzurePolicy, Retry::Slow, "An Azure Policy limits the issuers of federated credentials; exempt the identity or allow the cluster's issuer.".into()),
             Kind::Locked => (Reason::AzureLocked, Retry::Slow, format!("Remove the delete lock that covers the identity: az lock list --resource {identity}")),
             Kind::Throttled => (Reason::AzureThrottled, error.retry_after.map_or(Retry::Backoff, Retry::After), "Azure asks to slow down; it is tried again.".into()),
@@ -98,6 +91,34 @@ impl Problem {
             reason: Reason::ClusterError,
             message: format!("{what}: {error}. It is tried again."),
             retry,
+        }
+    }
+}
+
+/// What the operator's identity needs, and the command that gives it.
+fn role(identity: &IdentityId) -> String {
+    match identity {
+        IdentityId::Managed(id) => format!(
+            "Give the operator's identity the role: az role assignment create \
+             --role 'Managed Identity Federated Identity Credential Contributor' \
+             --assignee-object-id <its object ID> --assignee-principal-type ServicePrincipal \
+             --scope {id}"
+        ),
+        IdentityId::Application(id) => format!(
+            "Give the operator's service principal the Microsoft Graph permission \
+             Application.ReadWrite.OwnedBy, and make it an owner: az ad app owner add --id {id} \
+             --owner-object-id <its object ID>"
+        ),
+    }
+}
+
+fn missing(identity: &IdentityId) -> &'static str {
+    match identity {
+        IdentityId::Managed(_) => {
+            "Create the identity, or correct spec.identity.managedIdentity.resourceId."
+        }
+        IdentityId::Application(_) => {
+            "Create the application in the operator's tenant, or correct spec.identity.application.appId."
         }
     }
 }

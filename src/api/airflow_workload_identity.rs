@@ -92,19 +92,30 @@ pub struct AirflowWorkloadIdentitySpec {
 /// An Azure identity. Exactly one kind is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.managedIdentity)")
-    .message("set managedIdentity.resourceId to the ARM resource ID of a user-assigned managed identity"))]
+#[x_kube(
+    validation = Rule::new("has(self.managedIdentity) != has(self.application)")
+        .message("set managedIdentity.resourceId to the ARM resource ID of a user-assigned managed identity (or application.appId for an Entra application, but not both)"),
+    validation = Rule::new("!has(self.application) || has(self.tenantId)")
+        .message("set tenantId, too: Azure does not tell the tenant of an application; `az account show --query tenantId -o tsv` prints it")
+        .field_path(".tenantId")
+)]
 pub struct Identity {
     /// A user-assigned managed identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_identity: Option<ManagedIdentity>,
+
+    /// An Entra application, in place of a managed identity. Only if the operator was started with
+    /// `--entra-applications`; set tenantId, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<Application>,
 
     /// Pins the identity's client ID. Normally left out: it is read from Azure. When set and
     /// Azure says otherwise, nothing is written and the condition shows both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<Uuid>,
 
-    /// Pins the identity's tenant ID, as clientId does for the client ID.
+    /// Pins the identity's tenant ID, as clientId does for the client ID. Azure does not tell it
+    /// of an application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<Uuid>,
 }
@@ -119,6 +130,14 @@ pub struct ManagedIdentity {
     #[x_kube(validation = Rule::new(r"self.matches('(?i)^/subscriptions/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/resourceGroups/[-a-z0-9_.()]{0,89}[-a-z0-9_()]/providers/Microsoft[.]ManagedIdentity/userAssignedIdentities/[a-z0-9][-a-z0-9_]{2,127}$')")
         .message("must be /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>; `az identity show -g <group> -n <name> --query id -o tsv` prints it"))]
     pub resource_id: String,
+}
+
+/// An Entra application (app registration).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Application {
+    /// Its application (client) ID, as `az ad app show --query appId` prints it.
+    pub app_id: Uuid,
 }
 
 /// Federated identity credentials: their names and their end.

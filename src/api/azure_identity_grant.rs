@@ -1,8 +1,11 @@
 //! `AzureIdentityGrant`: which namespaces may use which Azure identities.
 
+#![allow(clippy::struct_field_names, reason = "Azure's names")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Which identities which namespaces may federate. Written by the platform team.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -44,11 +47,11 @@ pub struct AzureIdentityGrantSpec {
     pub service_accounts: Vec<String>,
 }
 
-/// One identity, or all identities of a resource group. Exactly one is set.
+/// One identity, or all managed identities of a resource group. Exactly one is set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.resourceId) != has(self.resourceGroupId)")
-    .message("set exactly one of resourceId (one identity) and resourceGroupId (all identities of a resource group)"))]
+#[x_kube(validation = Rule::new("[has(self.resourceId), has(self.resourceGroupId), has(self.appId)].filter(given, given).size() == 1")
+    .message("set exactly one of resourceId (one managed identity), resourceGroupId (all managed identities of a resource group) and appId (an Entra application)"))]
 pub struct GrantedIdentity {
     /// The ARM resource ID of a user-assigned managed identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,10 @@ pub struct GrantedIdentity {
     #[x_kube(validation = Rule::new(r"self.matches('(?i)^/subscriptions/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/resourceGroups/[-a-z0-9_.()]{0,89}[-a-z0-9_()]$')")
         .message("must be /subscriptions/<id>/resourceGroups/<group>; `az group show -n <group> --query id -o tsv` prints it"))]
     pub resource_group_id: Option<String>,
+
+    /// The application (client) ID of an Entra application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<Uuid>,
 }
 
 /// Namespaces, by name or by label. A namespace matches when either does.

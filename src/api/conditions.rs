@@ -76,6 +76,8 @@ pub enum Reason {
     AzureUnauthenticated,
     /// The identity belongs to another Entra tenant than the operator.
     AzureWrongTenant,
+    /// The identity is an Entra application, and the operator was not started for those.
+    ApplicationsOff,
     /// The operator lacks a role on the identity.
     AzureForbidden,
     /// An Azure Policy refuses the credential.

@@ -10,8 +10,8 @@ mod status;
 
 pub use airflow::{Airflow, Component};
 pub use airflow_workload_identity::{
-    AirflowWorkloadIdentity, AirflowWorkloadIdentitySpec, DeletionPolicy, ExistingCredentials,
-    Federation, Identity, ManagedIdentity,
+    AirflowWorkloadIdentity, AirflowWorkloadIdentitySpec, Application, DeletionPolicy,
+    ExistingCredentials, Federation, Identity, ManagedIdentity,
 };
 pub use azure_identity_grant::{
     AzureIdentityGrant, AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces,

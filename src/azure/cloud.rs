@@ -29,6 +29,8 @@ pub struct Cloud {
     pub audience: String,
     /// The audience that federated identity credentials take and ServiceAccount tokens carry.
     pub federation_audience: String,
+    /// Microsoft Graph's base URL; a custom cloud may have none.
+    pub graph: Option<Url>,
 }
 
 /// A cloud that lacks a part or has one that is no https URL.
@@ -58,29 +60,34 @@ pub struct Overrides {
     pub audience: Option<String>,
     /// `--federation-audience`.
     pub federation_audience: Option<String>,
+    /// `--azure-graph-endpoint`.
+    pub graph: Option<String>,
 }
 
-/// endpoint, authority, federation audience.
+/// endpoint, authority, federation audience, Microsoft Graph.
 /// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity>
 /// and `az cloud list`. The endpoint doubles as the audience, as current Azure SDKs have it.
-fn known(name: CloudName) -> [Option<&'static str>; 3] {
+fn known(name: CloudName) -> [Option<&'static str>; 4] {
     match name {
         CloudName::Public => [
             Some("https://management.azure.com"),
             Some("https://login.microsoftonline.com"),
             Some("api://AzureADTokenExchange"),
+            Some("https://graph.microsoft.com"),
         ],
         CloudName::UsGovernment => [
             Some("https://management.usgovcloudapi.net"),
             Some("https://login.microsoftonline.us"),
             Some("api://AzureADTokenExchangeUSGov"),
+            Some("https://graph.microsoft.us"),
         ],
         CloudName::China => [
             Some("https://management.chinacloudapi.cn"),
             Some("https://login.chinacloudapi.cn"),
             Some("api://AzureADTokenExchangeChina"),
+            Some("https://microsoftgraph.chinacloudapi.cn"),
         ],
-        CloudName::Custom => [None, None, Some("api://AzureADTokenExchange")],
+        CloudName::Custom => [None, None, Some("api://AzureADTokenExchange"), None],
     }
 }
 
@@ -90,7 +97,8 @@ impl Cloud {
     /// # Errors
     /// A part is missing, or is no https URL.
     pub fn new(name: CloudName, overrides: Overrides) -> Result<Self, InvalidCloud> {
-        let [endpoint, authority, federation] = known(name);
+        let [endpoint, authority, federation, graph] = known(name);
+        let graph = overrides.graph.as_deref().or(graph);
         let pick = |own: Option<String>, known: Option<&str>, flag| {
             own.or_else(|| known.map(str::to_owned))
                 .ok_or(InvalidCloud::Missing(flag))
@@ -110,6 +118,9 @@ impl Cloud {
                 federation,
                 "--federation-audience",
             )?,
+            graph: graph
+                .map(|graph| https("--azure-graph-endpoint", graph))
+                .transpose()?,
         })
     }
 

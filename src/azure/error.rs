@@ -26,6 +26,8 @@ pub enum ArmErrorKind {
     PolicyDenied,
     /// A lock refuses it.
     Locked,
+    /// The operator was not started for Entra applications; Azure was not asked.
+    ApplicationsOff,
     /// What a write was decided on no longer holds; Azure was not asked.
     Outdated,
     /// Too many requests.
@@ -65,6 +67,7 @@ const TABLE: &[Row] = &[
     row(409, "ScopeLocked", "", ArmErrorKind::Locked),
     row(409, "", "", ArmErrorKind::ConcurrentWrite),
     row(400, "", "issuer and subject combination already exists", ArmErrorKind::DuplicateSubject),
+    row(400, "", "issuer and subject must be unique", ArmErrorKind::DuplicateSubject),
     // The code for more than 20 credentials is not documented; the operator counts first.
     row(400, "", "limit", ArmErrorKind::LimitReached),
     row(400, "", "maximum", ArmErrorKind::LimitReached),

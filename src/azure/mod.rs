@@ -1,13 +1,16 @@
-//! Azure, as far as managed identities need it: the clouds, the operator's own credential, the
-//! Resource Manager client and its errors. Knows nothing of Kubernetes or the operator.
+//! Azure, as far as federated identities need it: the clouds, the operator's own credential, the
+//! clients for Resource Manager and Microsoft Graph, and their errors. Knows nothing of Kubernetes.
 
 mod arm;
+mod client;
 mod cloud;
 mod credential;
 mod error;
+mod graph;
 mod identities;
+mod rest;
 
-pub use arm::{ArmClient, CredentialProperties, ManagedIdentity};
+pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
 pub use credential::{CredentialKind, transport};
 pub use error::{ArmError, ArmErrorKind};

@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    azure::{self, ArmClient, Cloud, CloudName, CredentialKind, Overrides},
+    azure::{self, AzureClient, Cloud, CloudName, CredentialKind, InvalidCloud, Overrides},
     controller::{self, Settings},
     model::Issuer,
     observe::IssuerSource,
@@ -41,6 +41,15 @@ pub struct Args {
     /// the audience that the Azure workload identity webhook was started with.
     #[arg(long, env = "AWI_FEDERATION_AUDIENCE", value_name = "URI")]
     federation_audience: Option<String>,
+
+    /// Serve Entra applications, too (`spec.identity.application`). The operator needs the Microsoft
+    /// Graph permission Application.ReadWrite.OwnedBy for it.
+    #[arg(long, env = "AWI_ENTRA_APPLICATIONS")]
+    entra_applications: bool,
+
+    /// Microsoft Graph's base URL, if not the cloud's.
+    #[arg(long, env = "AWI_AZURE_GRAPH_ENDPOINT", value_name = "URL")]
+    azure_graph_endpoint: Option<String>,
 
     /// How the operator signs in to Azure.
     #[arg(long, env = "AWI_AZURE_CREDENTIAL", value_enum, default_value = "auto")]
@@ -83,11 +92,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
             authority: args.azure_authority,
             audience: args.azure_audience,
             federation_audience: args.federation_audience,
+            graph: args.azure_graph_endpoint,
         },
     )?;
+    let graph = if args.entra_applications {
+        let endpoint = cloud.graph.as_ref();
+        Some(endpoint.ok_or(InvalidCloud::Missing("--azure-graph-endpoint"))?)
+    } else {
+        None
+    };
     let transport = azure::transport(args.extra_ca.as_deref(), args.azure_timeout)?;
     let credential = args.azure_credential.build(&cloud, &transport)?;
-    let arm = ArmClient::new(&cloud, &transport, credential);
+    let azure = AzureClient::new(&cloud, graph, &transport, &credential);
 
     let mut config = Config::infer()
         .await
@@ -106,7 +122,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         issuer: IssuerSource::new(args.issuer),
         namespace,
     };
-    controller::run(client, arm, settings, stop).await;
+    controller::run(client, azure, settings, stop).await;
     tracing::info!("stopped");
     Ok(())
 }

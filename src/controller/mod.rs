@@ -20,7 +20,7 @@ use kube::{
 use crate::{
     api::OPERATOR,
     apply::Sinks,
-    azure::ArmClient,
+    azure::AzureClient,
     azure::Identities,
     issuers::IssuerHistory,
     observe::{IssuerSource, Sources, Stores},
@@ -43,13 +43,13 @@ pub struct Settings {
 /// Runs until `stop` resolves, then lets the passes under way finish.
 pub async fn run(
     client: Client,
-    arm: ArmClient,
+    azure: AzureClient,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let watches = Watches::new(&client);
     let stores = watches.stores.clone();
-    let identities = Arc::new(Identities::new(arm));
+    let identities = Arc::new(Identities::new(azure));
     let history = Arc::new(IssuerHistory::new(client.clone(), &settings.namespace));
     let (wake, woken) = mpsc::unbounded();
     let reporter = Reporter {

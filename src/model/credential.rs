@@ -209,6 +209,8 @@ pub struct FederatedCredential {
     pub subject: String,
     /// The audiences it takes; Azure allows exactly one.
     pub audiences: Vec<String>,
+    /// Whether its description says that the operator wrote it; none where Azure keeps none.
+    pub is_marked: Option<bool>,
 }
 
 impl FederatedCredential {

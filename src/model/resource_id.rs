@@ -32,8 +32,7 @@ impl ResourceId {
     }
 
     /// The flags by which `az identity federated-credential` finds the identity.
-    #[must_use]
-    pub fn az_flags(&self) -> String {
+    pub(super) fn az_flags(&self) -> String {
         let segments: Vec<&str> = self.id.split('/').collect();
         format!(
             "--subscription {} --resource-group {} --identity-name {}",

@@ -33,7 +33,7 @@ use crate::{
     azure::{Identities, View},
     grant,
     issuers::IssuerHistory,
-    model::{Issuer, ResourceId},
+    model::{IdentityId, Issuer},
     problem::Problem,
 };
 
@@ -61,9 +61,9 @@ pub struct Snapshot {
     /// Its namespace.
     pub namespace: String,
     /// The identity that the spec names.
-    pub identity: Result<ResourceId, Problem>,
+    pub identity: Result<IdentityId, Problem>,
     /// Per identity, the grants that cover it and the namespace.
-    pub grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>>,
+    pub grants: BTreeMap<IdentityId, Vec<AzureIdentityGrantSpec>>,
     /// The issuer of the cluster's tokens.
     pub issuer: Result<Issuer, Problem>,
     /// The issuers that the cluster is known to have had.
@@ -71,13 +71,13 @@ pub struct Snapshot {
     /// The audience of federated credentials.
     pub audience: String,
     /// Azure's side of the identity, if it is granted, and of those that the status records.
-    pub azure: BTreeMap<ResourceId, View>,
+    pub azure: BTreeMap<IdentityId, View>,
     /// The ServiceAccounts that the spec asks for, and how they were found.
     pub discovery: Discovery,
     /// Other accounts that carry this object's annotations.
     pub left_behind: Vec<Existing>,
     /// Credentials that other objects answer for, too.
-    pub claimed_by_others: BTreeSet<(ResourceId, String)>,
+    pub claimed_by_others: BTreeSet<(IdentityId, String)>,
     /// The Secrets that the spec asks for, by name.
     pub secrets: BTreeMap<String, Result<SecretState, Problem>>,
     /// By connection ID, a Secret of somebody else that Airflow could take for the connection.
@@ -111,7 +111,7 @@ impl Snapshot {
     }
 
     /// Credentials recorded in the status, with the identity parsed. Garbage is nobody's.
-    pub fn records(&self) -> impl Iterator<Item = (ResourceId, &CredentialRecord)> {
+    pub fn records(&self) -> impl Iterator<Item = (IdentityId, &CredentialRecord)> {
         records(&self.object)
     }
 
@@ -126,7 +126,7 @@ impl Snapshot {
 
     /// Whether a grant lets the account use the identity.
     #[must_use]
-    pub fn covers(&self, identity: &ResourceId, account: &str) -> bool {
+    pub fn covers(&self, identity: &IdentityId, account: &str) -> bool {
         let grants = self
             .grants
             .get(identity)
@@ -160,9 +160,9 @@ pub async fn observe(
     let identity = named_identity(object);
     let named = identity.as_ref().ok().cloned();
     let recorded = records(object).map(|(identity, _)| identity);
-    let concerned: BTreeSet<ResourceId> = named.into_iter().chain(recorded).collect();
+    let concerned: BTreeSet<IdentityId> = named.into_iter().chain(recorded).collect();
 
-    let grants: BTreeMap<ResourceId, Vec<AzureIdentityGrantSpec>> = concerned
+    let grants: BTreeMap<IdentityId, Vec<AzureIdentityGrantSpec>> = concerned
         .iter()
         .map(|id| (id.clone(), sources.stores.grants_for(id, &namespace)))
         .collect();
@@ -209,24 +209,25 @@ pub async fn observe(
     }
 }
 
-fn named_identity(object: &AirflowWorkloadIdentity) -> Result<ResourceId, Problem> {
-    let invalid = |message: String| {
-        Problem::on_change(
-            Reason::InvalidSpec,
-            format!("spec.identity.managedIdentity: {message}"),
-        )
+fn named_identity(object: &AirflowWorkloadIdentity) -> Result<IdentityId, Problem> {
+    let identity = &object.spec.identity;
+    let named = match (&identity.managed_identity, &identity.application) {
+        (Some(managed), None) => managed
+            .resource_id
+            .parse()
+            .map(IdentityId::Managed)
+            .map_err(|invalid| format!("managedIdentity: {invalid}")),
+        (None, Some(application)) => Ok(IdentityId::Application(application.app_id)),
+        _ => Err("set exactly one of managedIdentity and application".to_owned()),
     };
-    let managed = object.spec.identity.managed_identity.as_ref();
-    managed
-        .ok_or_else(|| invalid("resourceId is missing".into()))?
-        .resource_id
-        .parse()
-        .map_err(|error: crate::model::Invalid| invalid(error.to_string()))
+    named.map_err(|message| {
+        Problem::on_change(Reason::InvalidSpec, format!("spec.identity: {message}"))
+    })
 }
 
 fn records(
     object: &AirflowWorkloadIdentity,
-) -> impl Iterator<Item = (ResourceId, &CredentialRecord)> {
+) -> impl Iterator<Item = (IdentityId, &CredentialRecord)> {
     let recorded = object.status.iter().flat_map(|status| &status.credentials);
     recorded.filter_map(|record| Some((record.identity.parse().ok()?, record)))
 }

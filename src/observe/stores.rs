@@ -23,7 +23,7 @@ use crate::{
         AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, account_field_manager,
     },
     grant,
-    model::ResourceId,
+    model::IdentityId,
     secrets::wanted_secrets,
 };
 
@@ -81,14 +81,14 @@ impl Stores {
 
     /// Whether a grant lets the account use the identity now.
     #[must_use]
-    pub fn is_granted(&self, identity: &ResourceId, namespace: &str, account: &str) -> bool {
+    pub fn is_granted(&self, identity: &IdentityId, namespace: &str, account: &str) -> bool {
         grant::covers_account(&self.grants_for(identity, namespace), account)
     }
 
     /// The grants that let the namespace use the identity.
     pub(super) fn grants_for(
         &self,
-        identity: &ResourceId,
+        identity: &IdentityId,
         namespace: &str,
     ) -> Vec<AzureIdentityGrantSpec> {
         let namespace = self.namespace(namespace);
@@ -152,7 +152,7 @@ impl Stores {
     pub(super) fn claimed_by_others(
         &self,
         object: &AirflowWorkloadIdentity,
-    ) -> BTreeSet<(ResourceId, String)> {
+    ) -> BTreeSet<(IdentityId, String)> {
         let objects = self.objects.state();
         objects
             .iter()

@@ -11,7 +11,7 @@ use super::Ids;
 use crate::{
     api::CredentialRecord,
     azure::CredentialProperties,
-    model::{CredentialName, FederatedCredential, ResourceId},
+    model::{CredentialName, FederatedCredential, IdentityId},
     observe::Existing,
 };
 
@@ -30,7 +30,7 @@ pub enum Action {
     /// Create or replace a federated identity credential.
     PutCredential {
         /// The identity that carries it.
-        identity: ResourceId,
+        identity: IdentityId,
         /// Its name.
         name: CredentialName,
         /// What it trusts.
@@ -45,7 +45,7 @@ pub enum Action {
         /// The credential as it was seen: nothing else is deleted.
         seen: FederatedCredential,
         /// The identity that carries it.
-        identity: ResourceId,
+        identity: IdentityId,
     },
     /// Annotate a ServiceAccount.
     Annotate {

@@ -64,10 +64,12 @@ fn resolved(snapshot: &Snapshot) -> Result<Option<Ids>, Problem> {
     })?;
     let spec = &snapshot.object.spec.identity;
     for (field, pinned, actual) in [
-        ("clientId", spec.client_id, found.client_id),
+        ("clientId", spec.client_id, Some(found.client_id)),
         ("tenantId", spec.tenant_id, found.tenant_id),
     ] {
-        if let Some(pinned) = pinned.filter(|pinned| *pinned != actual) {
+        if let (Some(pinned), Some(actual)) = (pinned, actual)
+            && pinned != actual
+        {
             return Err(Problem::on_change(
                 Reason::IdentityMismatch,
                 format!(
@@ -76,8 +78,13 @@ fn resolved(snapshot: &Snapshot) -> Result<Option<Ids>, Problem> {
             ));
         }
     }
+    let tenant = found.tenant_id.or(spec.tenant_id).ok_or_else(|| {
+        let message =
+            format!("spec.identity.tenantId is missing: Azure does not tell it of {identity}.");
+        Problem::on_change(Reason::InvalidSpec, message)
+    })?;
     Ok(Some(Ids {
         client: found.client_id,
-        tenant: found.tenant_id,
+        tenant,
     }))
 }

@@ -1,53 +1,11 @@
 //! The Azure Resource Manager client, against answers that no well-behaved server gives.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use airflow_workload_identity::{azure::ArmErrorKind, model::FederatedCredential};
-use async_trait::async_trait;
-use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use serde_json::{Value, json};
 
-use crate::client::{ID, answer, client, id};
-
-/// Gives the same answers in turn, the last one for ever, and remembers who was asked.
-#[derive(Debug, Default)]
-struct Server {
-    answers: Mutex<VecDeque<(u16, Option<&'static str>, Value)>>,
-    asked: Mutex<Vec<String>>,
-}
-
-impl Server {
-    fn answering(
-        answers: impl IntoIterator<Item = (u16, Option<&'static str>, Value)>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            answers: Mutex::new(answers.into_iter().collect()),
-            asked: Mutex::default(),
-        })
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-#[async_trait]
-impl HttpClient for Server {
-    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        self.asked.lock().unwrap().push(request.url().to_string());
-        let mut answers = self.answers.lock().unwrap();
-        let (status, retry_after, body) = if answers.len() > 1 {
-            answers.pop_front().unwrap()
-        } else {
-            answers[0].clone()
-        };
-        Ok(answer(status, retry_after, &body))
-    }
-}
+use crate::client::{ID, Server, client, id};
 
 fn page(name: &str, next: Option<&str>) -> Value {
     let properties = json!({ "issuer": "i", "subject": "s", "audiences": ["a"] });

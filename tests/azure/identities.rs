@@ -126,6 +126,7 @@ fn seen(name: &str) -> FederatedCredential {
         issuer,
         subject,
         audiences,
+        is_marked: None,
     }
 }
 

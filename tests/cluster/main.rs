@@ -5,6 +5,7 @@
 mod world;
 
 mod airflow;
+mod applications;
 mod az;
 mod bad_input;
 mod conflicts;

@@ -11,8 +11,8 @@ use airflow_workload_identity::{
         account_field_manager,
     },
     apply::{Outcome, StepResult},
-    azure::{ArmError, ArmErrorKind, ManagedIdentity, View},
-    model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
+    azure::{ArmError, ArmErrorKind, AzureIdentity, View},
+    model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::{
         Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
         ReaderRole, SecretState, Snapshot,
@@ -28,7 +28,7 @@ pub const AUDIENCE: &str = "api://AzureADTokenExchange";
 pub const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 pub const TENANT: &str = "22222222-2222-2222-2222-222222222222";
 
-pub fn id(name: &str) -> ResourceId {
+pub fn id(name: &str) -> IdentityId {
     format!("/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}").parse().unwrap()
 }
 
@@ -46,6 +46,7 @@ pub fn credential(name: &str, account: &str) -> FederatedCredential {
         issuer: issuer().to_string(),
         subject: format!("system:serviceaccount:airflow:{account}"),
         audiences: vec![AUDIENCE.into()],
+        is_marked: None,
     }
 }
 
@@ -79,9 +80,9 @@ pub fn fresh() -> Snapshot {
             ..AccountState::default()
         }),
     };
-    let identity = ManagedIdentity {
+    let identity = AzureIdentity {
         client_id: CLIENT.parse().unwrap(),
-        tenant_id: TENANT.parse().unwrap(),
+        tenant_id: Some(TENANT.parse().unwrap()),
     };
     let view = View {
         identity: Ok(identity),
@@ -185,15 +186,16 @@ pub fn azure(
     identity: &str,
     edit: impl FnOnce(&mut Vec<FederatedCredential>),
 ) {
-    edit(
-        world
-            .azure
-            .get_mut(&id(identity))
-            .unwrap()
-            .credentials
-            .as_mut()
-            .unwrap(),
-    );
+    edit(live(world, &id(identity)));
+}
+
+/// The credentials that Azure lists for any identity.
+pub fn live<'a>(
+    world: &'a mut Snapshot,
+    identity: &IdentityId,
+) -> &'a mut Vec<FederatedCredential> {
+    let view = world.azure.get_mut(identity).unwrap();
+    view.credentials.as_mut().unwrap()
 }
 
 /// Changes what an account carries.
@@ -235,7 +237,8 @@ fn take(world: &mut Snapshot, action: &Action) {
             name,
             properties,
             ..
-        } => azure(world, identity.name(), |list| {
+        } => {
+            let list = live(world, identity);
             list.retain(|credential| !credential.is_named(name.as_str()));
             assert!(
                 !list
@@ -249,15 +252,12 @@ fn take(world: &mut Snapshot, action: &Action) {
                 issuer: properties.issuer.clone(),
                 subject: properties.subject.clone(),
                 audiences: properties.audiences.clone(),
-            });
-        }),
-        Action::DeleteCredential {
-            record, identity, ..
-        } => {
-            azure(world, identity.name(), |list| {
-                list.retain(|c| !c.is_named(&record.name));
+                is_marked: matches!(identity, IdentityId::Application(_)).then_some(true),
             });
         }
+        Action::DeleteCredential {
+            record, identity, ..
+        } => live(world, identity).retain(|c| !c.is_named(&record.name)),
         Action::Annotate {
             account: existing,
             ids,

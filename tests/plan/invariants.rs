@@ -34,6 +34,7 @@ fn any_credential() -> impl Strategy<Value = FederatedCredential> {
             issuer,
             subject,
             audiences: vec![audience],
+            is_marked: None,
         }
     })
 }

@@ -3,6 +3,7 @@
 mod given;
 
 mod annotations;
+mod applications;
 mod connections;
 mod credentials;
 mod discovery;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{View, pace::Pace};
 use crate::{
-    azure::{ArmClient, ArmError, ArmErrorKind, ManagedIdentity},
-    model::{FederatedCredential, ResourceId},
+    azure::{ArmError, ArmErrorKind, AzureClient, AzureIdentity},
+    model::{FederatedCredential, IdentityId},
 };
 
 /// How long a failed read answers for others; many objects may share an identity.
@@ -43,7 +43,7 @@ impl Owner {
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     at: Instant,
-    identity: ManagedIdentity,
+    identity: AzureIdentity,
     credentials: Vec<FederatedCredential>,
 }
 
@@ -60,7 +60,7 @@ impl Listed {
 
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    identity: Option<ManagedIdentity>,
+    identity: Option<AzureIdentity>,
     listed: Option<Listed>,
     failed: Option<(Instant, ArmError)>,
     pub reads: Pace,
@@ -94,14 +94,18 @@ impl Entry {
     }
 
     /// Asks Azure.
-    pub async fn refresh(&mut self, arm: &ArmClient, id: &ResourceId) -> Result<View, ArmError> {
+    pub async fn refresh(
+        &mut self,
+        azure: &AzureClient,
+        id: &IdentityId,
+    ) -> Result<View, ArmError> {
         let mut identity = match self.identity {
             Some(identity) => identity,
-            None => arm.identity(id).await?,
+            None => azure.identity(id).await?,
         };
         self.identity = Some(identity);
         let sent = Instant::now();
-        let credentials = arm.credentials(id).await?;
+        let credentials = azure.credentials(id).await?;
         self.reads.passed(sent);
         let lost_some = self.listed.as_ref().is_some_and(|before| {
             let mut before = before.credentials.iter();
@@ -109,7 +113,7 @@ impl Entry {
         });
         if lost_some {
             // Perhaps the identity was deleted and made again, under another client ID.
-            identity = arm.identity(id).await?;
+            identity = azure.identity(id).await?;
             self.identity = Some(identity);
         }
         self.listed = Some(Listed {

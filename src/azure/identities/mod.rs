@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use self::entry::{Entry, Owner, paused};
-use super::{ArmClient, ArmError, ArmErrorKind, CredentialProperties, ManagedIdentity};
-use crate::model::{CredentialName, FederatedCredential, ResourceId};
+use super::{ArmError, ArmErrorKind, AzureClient, AzureIdentity, CredentialProperties};
+use crate::model::{CredentialName, FederatedCredential, IdentityId};
 
 /// What was listed longer ago is listed again before it is written to: what stood there when the
 /// write was decided must still stand there.
@@ -35,8 +35,8 @@ const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// All identities that the operator has met.
 #[derive(Debug)]
 pub struct Identities {
-    arm: ArmClient,
-    owners: Mutex<HashMap<ResourceId, Arc<Owner>>>,
+    azure: AzureClient,
+    owners: Mutex<HashMap<IdentityId, Arc<Owner>>>,
     stopped: watch::Sender<bool>,
 }
 
@@ -44,7 +44,7 @@ pub struct Identities {
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// The identity; the last known one when Azure does not answer.
-    pub identity: Result<ManagedIdentity, ArmError>,
+    pub identity: Result<AzureIdentity, ArmError>,
     /// All its credentials, whoever wrote them.
     pub credentials: Result<Vec<FederatedCredential>, ArmError>,
     /// How old `credentials` is.
@@ -96,9 +96,9 @@ impl Write<'_> {
 impl Identities {
     /// Identities behind one client.
     #[must_use]
-    pub fn new(arm: ArmClient) -> Self {
+    pub fn new(azure: AzureClient) -> Self {
         Self {
-            arm,
+            azure,
             owners: Mutex::default(),
             stopped: watch::Sender::new(false),
         }
@@ -117,7 +117,7 @@ impl Identities {
 
     /// The identity and its credentials, read again only if what is known is older than
     /// `max_age`; then after all that others do with it at the moment.
-    pub async fn view(&self, id: &ResourceId, max_age: Duration) -> View {
+    pub async fn view(&self, id: &IdentityId, max_age: Duration) -> View {
         let owner = self.owner(id);
         if let Some(view) = owner.known(max_age) {
             return view;
@@ -135,7 +135,7 @@ impl Identities {
     /// See [`ArmErrorKind`].
     pub async fn put(
         &self,
-        id: &ResourceId,
+        id: &IdentityId,
         name: &CredentialName,
         properties: &CredentialProperties,
         seen: Option<&FederatedCredential>,
@@ -156,7 +156,7 @@ impl Identities {
     /// See [`ArmErrorKind`]; a credential or an identity that does not exist is none.
     pub async fn delete(
         &self,
-        id: &ResourceId,
+        id: &IdentityId,
         seen: &FederatedCredential,
     ) -> Result<(), ArmError> {
         match self.write(id, Write::Delete { seen }).await {
@@ -166,7 +166,7 @@ impl Identities {
     }
 
     /// Reads at the identity's pace.
-    async fn read(&self, entry: &mut Entry, id: &ResourceId, max_age: Duration) -> View {
+    async fn read(&self, entry: &mut Entry, id: &IdentityId, max_age: Duration) -> View {
         if let Some(view) = entry.known(max_age) {
             return view;
         }
@@ -182,7 +182,7 @@ impl Identities {
             if let Err(stopping) = self.pause(wait).await {
                 return entry.without(stopping);
             }
-            match entry.refresh(&self.arm, id).await {
+            match entry.refresh(&self.azure, id).await {
                 Ok(view) => return view,
                 Err(error) if error.kind == ArmErrorKind::Throttled => {
                     entry.reads.throttled(error.retry_after, Instant::now());
@@ -197,7 +197,7 @@ impl Identities {
 
     /// Sends a write at the identity's pace, and again while another writer is in the way; each
     /// time only if what it was decided on still stands.
-    async fn write(&self, id: &ResourceId, write: Write<'_>) -> Result<(), ArmError> {
+    async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), ArmError> {
         let owner = self.owner(id);
         let _turn = owner.turn.lock().await;
         let give_up = Instant::now() + PATIENCE;
@@ -230,7 +230,7 @@ impl Identities {
     async fn attempt(
         &self,
         entry: &mut Entry,
-        id: &ResourceId,
+        id: &IdentityId,
         write: &Write<'_>,
     ) -> Result<Attempt, ArmError> {
         self.read(entry, id, FRESH).await.credentials?;
@@ -261,18 +261,18 @@ impl Identities {
     async fn send(
         &self,
         entry: &mut Entry,
-        id: &ResourceId,
+        id: &IdentityId,
         write: &Write<'_>,
     ) -> Result<(), ArmError> {
         match write {
             Write::Put {
                 name, properties, ..
             } => {
-                let written = self.arm.put_credential(id, name, properties).await?;
+                let written = self.azure.put_credential(id, name, properties).await?;
                 entry.written(written);
             }
             Write::Delete { seen } => {
-                self.arm.delete_credential(id, &seen.name).await?;
+                self.azure.delete_credential(id, &seen.name).await?;
                 entry.deleted(&seen.name);
             }
         }
@@ -290,7 +290,7 @@ impl Identities {
         }
     }
 
-    fn owner(&self, id: &ResourceId) -> Arc<Owner> {
+    fn owner(&self, id: &IdentityId) -> Arc<Owner> {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.entry(id.clone()).or_default().clone()
     }

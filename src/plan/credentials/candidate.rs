@@ -3,12 +3,12 @@
 use super::{
     super::{Action, Plan, Progress},
     limit::{LIMIT, users},
-    ownership::is_touchable,
+    ownership::{is_adoptable, is_touchable},
 };
 use crate::{
     api::{CredentialRecord, ExistingCredentials, Reason},
     azure::CredentialProperties,
-    model::{CredentialName, FederatedCredential, Issuer, ResourceId, Subject},
+    model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::Snapshot,
     problem::{Problem, Retry},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// A credential that is wanted, and everything that decides what to do for it.
 pub(super) struct Candidate<'a> {
     pub snapshot: &'a Snapshot,
-    pub identity: &'a ResourceId,
+    pub identity: &'a IdentityId,
     pub issuer: &'a Issuer,
     pub subject: &'a Subject,
     pub name: CredentialName,
@@ -44,8 +44,8 @@ impl Candidate<'_> {
         }
         let message = if lets_us_in {
             format!(
-                "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Set spec.federation.existingCredentials to Adopt, or delete it: az identity federated-credential delete --name {name} {at}",
-                at = self.identity.az_flags(),
+                "Credential {name} of identity {identity} trusts {subject}, but with audience {audience:?} instead of {ours:?}, and it is not ours. Set spec.federation.existingCredentials to Adopt, or delete it: {delete}",
+                delete = self.identity.az_delete(&found.name),
                 name = found.name,
                 identity = self.identity,
                 audience = found.audiences,
@@ -53,8 +53,8 @@ impl Candidate<'_> {
             )
         } else {
             format!(
-                "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: az identity federated-credential delete --name {name} {at}",
-                at = self.identity.az_flags(),
+                "Identity {identity} already has a credential {name}, which trusts {theirs} of issuer {issuer}, and it is not ours. It is left alone. Set spec.federation.credentialName to another name, or delete it: {delete}",
+                delete = self.identity.az_delete(&found.name),
                 identity = self.identity,
                 name = found.name,
                 theirs = found.subject,
@@ -71,10 +71,13 @@ impl Candidate<'_> {
     /// wrote it and the name was changed since.
     fn keep(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
         let adopts = self.adopts(found);
+        if adopts && found.is_marked == Some(false) {
+            return self.repair(found, plan); // takes our description
+        }
         // Nobody else derives our name; one that the user chose may be the user's work.
         let derived = CredentialName::derived(self.issuer, self.subject);
         let is_derived = derived == self.name && found.is_named(derived.as_str());
-        if adopts || is_derived {
+        if adopts || found.is_marked.unwrap_or(is_derived) {
             plan.records.insert(self.record(&found.name));
         }
         if adopts || found.is_named(self.name.as_str()) {
@@ -122,8 +125,8 @@ impl Candidate<'_> {
             let problem = Problem {
                 reason: Reason::LimitReached,
                 message: format!(
-                    "Identity {identity} carries {count} of at most {LIMIT} federated credentials; there is no room for {subject}. They are used by {users}. Delete one that nobody needs (az identity federated-credential list {at}), or use one identity per Airflow.",
-                    at = self.identity.az_flags(),
+                    "Identity {identity} carries {count} of at most {LIMIT} federated credentials; there is no room for {subject}. They are used by {users}. Delete one that nobody needs ({list}), or use one identity per Airflow.",
+                    list = self.identity.az_list(),
                     identity = self.identity,
                     count = self.live.len(),
                     subject = self.subject,
@@ -168,7 +171,7 @@ impl Candidate<'_> {
     /// Whether one that somebody else wrote for this account becomes ours.
     fn adopts(&self, found: &FederatedCredential) -> bool {
         let policy = self.snapshot.object.spec.federation.existing_credentials;
-        policy == ExistingCredentials::Adopt && is_touchable(self.snapshot, found)
+        policy == ExistingCredentials::Adopt && is_adoptable(self.snapshot, found)
     }
 
     /// The record that is there, whatever its letter case, or a new one.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     api::{ConditionType, CredentialRecord, DeletionPolicy},
     azure::ArmErrorKind,
-    model::{ResourceId, Subject},
+    model::{IdentityId, Subject},
     observe::Snapshot,
     problem::Problem,
 };
@@ -60,7 +60,7 @@ pub(in crate::plan) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
     }
 }
 
-fn is_revoked(snapshot: &Snapshot, identity: &ResourceId, record: &CredentialRecord) -> bool {
+fn is_revoked(snapshot: &Snapshot, identity: &IdentityId, record: &CredentialRecord) -> bool {
     let account = Subject::account_in(&record.subject, &snapshot.namespace);
     !account.is_some_and(|account| snapshot.covers(identity, account))
 }
@@ -70,7 +70,7 @@ impl Plan {
     pub(in crate::plan) fn drop_credential(
         &mut self,
         snapshot: &Snapshot,
-        identity: &ResourceId,
+        identity: &IdentityId,
         record: &CredentialRecord,
         retain: bool,
         after: Vec<usize>,
@@ -127,7 +127,7 @@ impl Plan {
 
     /// Whether the credential becomes another's under the same name: the chosen names do when
     /// the cluster's issuer changes.
-    fn is_overwritten(&self, identity: &ResourceId, record: &CredentialRecord) -> bool {
+    fn is_overwritten(&self, identity: &IdentityId, record: &CredentialRecord) -> bool {
         self.steps.iter().any(|step| match &step.action {
             Action::PutCredential {
                 identity: of, name, ..

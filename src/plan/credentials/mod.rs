@@ -17,7 +17,7 @@ use super::{AccountPlan, Plan, Progress, waiting};
 use crate::{
     api::Reason,
     azure::ArmErrorKind,
-    model::{CredentialName, ResourceId, Subject},
+    model::{CredentialName, IdentityId, Subject},
     observe::{Account, Snapshot},
     problem::Problem,
 };
@@ -92,7 +92,7 @@ fn credential(
 /// is gone, for its credentials went with it.
 fn federated_before(
     snapshot: &Snapshot,
-    identity: &ResourceId,
+    identity: &IdentityId,
     subject: &Subject,
 ) -> Option<String> {
     let view = snapshot.azure.get(identity);

@@ -76,6 +76,7 @@ impl ArmRequest<'_> {
             Route::CloudMetadata
             | Route::OpenIdConfiguration { .. }
             | Route::Token { .. }
+            | Route::Graph(_)
             | Route::Unknown => Err(ArmError::new(
                 StatusCode::NOT_FOUND,
                 "NotFound",

@@ -1,4 +1,4 @@
-//! Access tokens: the token endpoint issues them, ARM accepts them.
+//! Access tokens: the token endpoint issues them, ARM and Graph accept them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,6 +24,22 @@ const ARM_AUDIENCES: [&str; 6] = [
     "https://management.chinacloudapi.cn",
     "https://management.core.chinacloudapi.cn",
 ];
+
+/// Resources that Microsoft Graph goes by, in the same clouds.
+const GRAPH_AUDIENCES: [&str; 3] = [
+    "https://graph.microsoft.com",
+    "https://graph.microsoft.us",
+    "https://microsoftgraph.chinacloudapi.cn",
+];
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Api {
+    /// Azure Resource Manager.
+    ResourceManager,
+    /// Microsoft Graph.
+    Graph,
+}
 
 /// Who an access token was issued to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +100,11 @@ impl Tokens {
         token
     }
 
-    /// Whom an `Authorization` header of a request to `own_url` stands for.
+    /// Whom an `Authorization` header of a request to an API at `own_url` stands for.
     pub fn authenticate(
         &self,
         header: Option<&str>,
+        api: Api,
         own_url: &str,
         now: Instant,
     ) -> Result<Caller, ArmError> {
@@ -118,7 +135,7 @@ impl Tokens {
                 "The access token expiry UTC time has passed.",
             ));
         }
-        if !is_arm(&issued.audience, own_url) {
+        if !api.takes(&issued.audience, own_url) {
             return Err(refuse(
                 "InvalidAuthenticationToken",
                 "The access token has been obtained for the wrong audience or resource.",
@@ -128,12 +145,17 @@ impl Tokens {
     }
 }
 
-fn is_arm(audience: &str, own_url: &str) -> bool {
-    let audience = audience.trim_end_matches('/');
-    ARM_AUDIENCES
-        .into_iter()
-        .chain([own_url])
-        .any(|accepted| accepted.eq_ignore_ascii_case(audience))
+impl Api {
+    fn takes(self, audience: &str, own_url: &str) -> bool {
+        let audience = audience.trim_end_matches('/');
+        let own = match self {
+            Self::ResourceManager => ARM_AUDIENCES.as_slice(),
+            Self::Graph => GRAPH_AUDIENCES.as_slice(),
+        };
+        own.iter()
+            .chain([&own_url])
+            .any(|accepted| accepted.eq_ignore_ascii_case(audience))
+    }
 }
 
 fn unix_now() -> u64 {
@@ -173,7 +195,7 @@ mod tests {
             let header = format!("Bearer {}", tokens.issue(caller.clone(), audience, now));
             let at = |after| {
                 tokens
-                    .authenticate(Some(&header), OWN, now + after)
+                    .authenticate(Some(&header), Api::ResourceManager, OWN, now + after)
                     .map_err(|error| error.code)
             };
             let expected = refused.map_or_else(|| Ok(caller.clone()), |code| Err(code.to_owned()));
@@ -196,7 +218,7 @@ mod tests {
             (Some("Bearer a.b.c"), "InvalidAuthenticationToken"),
         ] {
             let error = tokens
-                .authenticate(header, OWN, Instant::now())
+                .authenticate(header, Api::ResourceManager, OWN, Instant::now())
                 .unwrap_err();
             assert_eq!(
                 (error.status, error.code.as_str()),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::assertion::Assertion;
-use crate::bearer::{self, Caller};
+use crate::bearer;
 use crate::oauth_error::OAuthError;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -43,22 +43,16 @@ pub async fn exchange(
         // The settings' lock is released before the store's is taken.
         let delay = app.settings().propagation();
         let store = app.store();
-        let identity = parse(tenant)
+        parse(tenant)
             .zip(parse(client))
-            .and_then(|(tenant, client)| store.client(tenant, client))
+            .and_then(|(tenant, client)| store.client(tenant, client, delay, Instant::now()))
             .ok_or_else(|| {
                 OAuthError::request(
                     "unauthorized_client",
                     700_016,
                     &format!("Application with identifier '{client}' was not found in the directory '{tenant}'."),
                 )
-            })?;
-        let caller = Caller {
-            tenant: identity.tenant_id,
-            client: identity.client_id,
-            principal: identity.principal_id,
-        };
-        (caller, identity.propagated_trusts(delay, Instant::now()))
+            })?
     };
     if form
         .get("client_assertion_type")

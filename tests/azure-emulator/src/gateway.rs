@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::arm::ArmRequest;
 use crate::arm_error::ArmError;
+use crate::bearer::Api;
+use crate::graph::GraphRequest;
 use crate::oauth_error::OAuthError;
 use crate::route::Route;
 use crate::{admin, entra};
@@ -81,11 +83,26 @@ async fn dispatch(app: &App, parts: &Parts, route: &Route, body: &[u8], now: Ins
         (Route::CloudMetadata, &Method::GET) => Json(cloud_metadata(&own_url)).into_response(),
         _ => {
             let authorization = text(parts, &header::AUTHORIZATION);
-            let authenticated = app.tokens().authenticate(authorization, &own_url, now);
+            let api = match route {
+                Route::Graph(_) => Api::Graph,
+                _ => Api::ResourceManager,
+            };
+            let authenticated = app.tokens().authenticate(authorization, api, &own_url, now);
             let caller = match authenticated {
                 Ok(caller) => caller,
                 Err(error) => return challenge(error, &own_url),
             };
+            if let Route::Graph(route) = route {
+                let request = GraphRequest {
+                    method: &parts.method,
+                    route,
+                    prefer: text(parts, &HeaderName::from_static("prefer")),
+                    body,
+                    caller: &caller,
+                    now,
+                };
+                return request.answer(app).unwrap_or_else(ArmError::into_response);
+            }
             ArmRequest {
                 method: &parts.method,
                 uri: &parts.uri,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::bearer::Caller;
 use crate::resource_id::IdentityId;
 
 /// What a federated credential trusts: the tokens of one issuer for one subject and audience.
@@ -29,6 +30,14 @@ pub struct Credential {
     pub trust: Trust,
     /// Last change of the properties; none if the credential was there from the start.
     pub changed: Option<Instant>,
+}
+
+impl Credential {
+    /// Whether the token endpoint has heard of its last change.
+    pub fn is_known(&self, delay: Duration, now: Instant) -> bool {
+        self.changed
+            .is_none_or(|changed| now.saturating_duration_since(changed) >= delay)
+    }
 }
 
 /// A user-assigned managed identity.
@@ -71,13 +80,18 @@ impl Identity {
     pub fn propagated_trusts(&self, delay: Duration, now: Instant) -> Vec<Trust> {
         self.credentials
             .values()
-            .filter(|credential| {
-                credential
-                    .changed
-                    .is_none_or(|changed| now.saturating_duration_since(changed) >= delay)
-            })
+            .filter(|credential| credential.is_known(delay, now))
             .map(|credential| credential.trust.clone())
             .collect()
+    }
+
+    /// Its service principal.
+    pub fn caller(&self) -> Caller {
+        Caller {
+            tenant: self.tenant_id,
+            client: self.client_id,
+            principal: self.principal_id,
+        }
     }
 
     /// The ARM resource.

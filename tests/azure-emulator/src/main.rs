@@ -1,9 +1,11 @@
 //! Stands in for Azure in tests and demos: the part of Azure Resource Manager
-//! that holds managed identities, and the part of Entra that exchanges a
-//! `ServiceAccount` token for an access token. See the crate's README.
+//! that holds managed identities, the part of Microsoft Graph that holds
+//! applications, and the part of Entra that exchanges a `ServiceAccount` token
+//! for an access token. See the crate's README.
 
 mod admin;
 mod app;
+mod application;
 mod arm;
 mod arm_error;
 mod assertion;
@@ -11,6 +13,7 @@ mod bearer;
 mod entra;
 mod faults;
 mod gateway;
+mod graph;
 mod identity;
 mod issuers;
 mod journal;

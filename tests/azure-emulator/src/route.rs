@@ -3,6 +3,7 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::graph::GraphRoute;
 use crate::resource_id::{IdentityId, Scope};
 
 /// What a path names.
@@ -24,6 +25,8 @@ pub enum Route {
     Credentials(IdentityId),
     /// One federated credential.
     Credential(IdentityId, String),
+    /// Something of Microsoft Graph's.
+    Graph(GraphRoute),
     /// Anything else.
     Unknown,
 }
@@ -43,6 +46,7 @@ impl Route {
             [tenant, "v2.0", ".well-known", "openid-configuration"] => Self::OpenIdConfiguration {
                 tenant: (*tenant).to_owned(),
             },
+            ["v1.0", rest @ ..] => GraphRoute::parse(rest).map_or(Self::Unknown, Self::Graph),
             [first, rest @ ..] if first.eq_ignore_ascii_case("subscriptions") => {
                 Self::below_subscriptions(rest)
             }
@@ -105,6 +109,7 @@ impl Route {
             Self::Identities(_) | Self::Identity(_) => format!("identity.{verb}"),
             Self::Credentials(_) if method == Method::GET => "credential.list".to_owned(),
             Self::Credentials(_) | Self::Credential(..) => format!("credential.{verb}"),
+            Self::Graph(route) => route.operation(method),
             Self::Unknown => "unknown".to_owned(),
         }
     }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::application::Application;
 use crate::arm_error::ArmError;
+use crate::bearer::Caller;
 use crate::identity::{Credential, Identity, Trust};
 use crate::paging::{Page, PageRequest};
 use crate::resource_id::{IdentityId, Scope};
@@ -25,6 +27,7 @@ pub enum Written {
 #[derive(Default)]
 pub struct Store {
     identities: BTreeMap<String, Identity>,
+    applications: BTreeMap<Uuid, Application>,
     /// Scopes in lower case.
     delete_locks: BTreeSet<String>,
 }
@@ -49,11 +52,39 @@ impl Store {
             .ok_or_else(|| ArmError::identity_not_found(id))
     }
 
-    /// Identity with a client id, in a tenant.
-    pub fn client(&self, tenant: Uuid, client: Uuid) -> Option<&Identity> {
-        self.identities
-            .values()
-            .find(|identity| identity.tenant_id == tenant && identity.client_id == client)
+    /// Who has a client id in a tenant, and what the token endpoint trusts to be them.
+    pub fn client(
+        &self,
+        tenant: Uuid,
+        client: Uuid,
+        delay: Duration,
+        now: Instant,
+    ) -> Option<(Caller, Vec<Trust>)> {
+        let is_meant = |caller: &Caller| caller.tenant == tenant && caller.client == client;
+        let mut identities = self.identities.values();
+        let mut applications = self.applications.values();
+        identities
+            .find(|identity| is_meant(&identity.caller()))
+            .map(|identity| (identity.caller(), identity.propagated_trusts(delay, now)))
+            .or_else(|| {
+                let found = applications.find(|application| is_meant(&application.caller))?;
+                Some((found.caller.clone(), found.propagated_trusts(delay, now)))
+            })
+    }
+
+    /// Adds an application.
+    pub fn insert_application(&mut self, application: Application) {
+        self.applications.insert(application.id, application);
+    }
+
+    /// Applications, to change them.
+    pub fn applications_mut(&mut self) -> impl Iterator<Item = &mut Application> {
+        self.applications.values_mut()
+    }
+
+    /// Deletes an application with its credentials.
+    pub fn delete_application(&mut self, id: Uuid) {
+        self.applications.remove(&id);
     }
 
     /// Identities of a scope.

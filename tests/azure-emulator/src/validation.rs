@@ -51,7 +51,16 @@ pub fn body(bytes: &[u8]) -> Result<Trust, ArmError> {
             "Federated Identity Credential from HTTP body has empty properties",
         ));
     }
-    let audiences = properties.audiences.unwrap_or_default();
+    trust(properties.issuer, properties.subject, properties.audiences)
+}
+
+/// What a credential trusts, if Azure would store it.
+pub fn trust(
+    issuer: Option<String>,
+    subject: Option<String>,
+    audiences: Option<Vec<String>>,
+) -> Result<Trust, ArmError> {
+    let audiences = audiences.unwrap_or_default();
     let [audience] = audiences.as_slice() else {
         return Err(ArmError::bad_request(
             "Federated identity credentials must have exactly one audience.",
@@ -59,8 +68,8 @@ pub fn body(bytes: &[u8]) -> Result<Trust, ArmError> {
     };
     text("audience", Some(audience.clone()))?;
     Ok(Trust {
-        issuer: text("issuer", properties.issuer)?,
-        subject: text("subject", properties.subject)?,
+        issuer: text("issuer", issuer)?,
+        subject: text("subject", subject)?,
         audiences,
     })
 }

@@ -83,6 +83,20 @@ impl<'lab> Azure<'lab> {
         Ok(())
     }
 
+    /// Asks Microsoft Graph, below `/v1.0/`; null if it answers without a body.
+    pub async fn graph(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}/v1.0/{path}", self.emulator.url().trim_end_matches('/'));
+        let mut request = self.emulator.http().request(method, url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = self.send(request).await?.bytes().await?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}?api-version={API_VERSION}", self.emulator.url());
         self.emulator.http().request(method, url)

@@ -79,6 +79,8 @@ impl Operator {
                 url,
                 "--azure-authority",
                 url,
+                "--azure-graph-endpoint",
+                url,
             ])
             .arg("--extra-ca")
             .arg(emulator.ca_path())
