@@ -133,6 +133,13 @@ mod tests {
         let anywhere = json!({ "selector": {} });
         let wrong_selector =
             json!({ "selector": { "matchExpressions": [{ "key": "a", "operator": "Nonsense" }] } });
+        let app: IdentityId = "applications/aaaaaaaa-0000-0000-0000-00000000000a"
+            .parse()
+            .unwrap();
+        let by_app = json!([{ "appId": "AAAAAAAA-0000-0000-0000-00000000000A" }]);
+        let other_app = json!([{ "appId": "aaaaaaaa-0000-0000-0000-00000000000b" }]);
+        let app_and_group =
+            json!([{ "appId": "aaaaaaaa-0000-0000-0000-00000000000a", "resourceGroupId": GROUP }]);
         let both = json!([{ "resourceId": AIRFLOW, "resourceGroupId": GROUP }]);
         let ns = || namespace("airflow", &[("team", "data")]);
         let table = [
@@ -162,6 +169,12 @@ mod tests {
             (&by_group, &by_name, &other_name, ns(), true),
             (&by_group, &by_name, &other_group, ns(), false),
             (&both, &by_name, &airflow, ns(), false),
+            (&by_app, &by_name, &app, ns(), true),
+            (&by_app, &by_name, &airflow, ns(), false),
+            (&by_group, &by_name, &app, ns(), false),
+            (&other_app, &by_name, &app, ns(), false),
+            (&app_and_group, &by_name, &app, ns(), false),
+            (&app_and_group, &by_name, &airflow, ns(), false),
         ];
         for (identities, namespaces, identity, namespace, expected) in table {
             let grant = grant(json!({ "identities": identities, "namespaces": namespaces }));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     api::Reason,
-    azure::{ArmError, ArmErrorKind},
+    azure::{AzureError, AzureErrorKind},
     model::IdentityId,
 };
 
@@ -46,8 +46,8 @@ impl Problem {
 
     /// Azure refused or failed to do `what` with `identity`.
     #[must_use]
-    pub fn azure(what: &str, identity: &IdentityId, error: &ArmError) -> Self {
-        use ArmErrorKind as Kind;
+    pub fn azure(what: &str, identity: &IdentityId, error: &AzureError) -> Self {
+        use AzureErrorKind as Kind;
         let (reason, retry, advice) = match error.kind {
             Kind::ConcurrentWrite => (Reason::AzureBusy, Retry::Backoff, "Another writer is changing the identity; it is tried again.".into()),
             Kind::Outdated => (Reason::AzureBusy, Retry::Backoff, "Read again.".into()),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    ArmError, AzureIdentity, Cloud, CredentialProperties,
+    AzureError, AzureIdentity, Cloud, CredentialProperties,
     rest::{Rest, parse},
 };
 use crate::model::{CredentialName, FederatedCredential, ResourceId};
@@ -37,7 +37,7 @@ impl ArmClient {
         ))
     }
 
-    pub async fn identity(&self, id: &ResourceId) -> Result<AzureIdentity, ArmError> {
+    pub async fn identity(&self, id: &ResourceId) -> Result<AzureIdentity, AzureError> {
         let answer: IdentityBody = self.0.read(self.url(id.as_str())).await?;
         Ok(AzureIdentity {
             client_id: answer.properties.client_id,
@@ -45,7 +45,10 @@ impl ArmClient {
         })
     }
 
-    pub async fn credentials(&self, id: &ResourceId) -> Result<Vec<FederatedCredential>, ArmError> {
+    pub async fn credentials(
+        &self,
+        id: &ResourceId,
+    ) -> Result<Vec<FederatedCredential>, AzureError> {
         let url = self.url(&format!("{id}/federatedIdentityCredentials"));
         let all: Vec<CredentialBody> = self.0.list(url).await?;
         Ok(all.into_iter().map(FederatedCredential::from).collect())
@@ -56,7 +59,7 @@ impl ArmClient {
         id: &ResourceId,
         name: &CredentialName,
         properties: &CredentialProperties,
-    ) -> Result<FederatedCredential, ArmError> {
+    ) -> Result<FederatedCredential, AzureError> {
         let mut request = Request::new(self.credential_url(id, name.as_str()), Method::Put);
         request.insert_header(CONTENT_TYPE, "application/json");
         let body = serde_json::json!({ "properties": properties });
@@ -65,7 +68,7 @@ impl ArmClient {
         parse::<CredentialBody>(&body).map(FederatedCredential::from)
     }
 
-    pub async fn delete_credential(&self, id: &ResourceId, name: &str) -> Result<(), ArmError> {
+    pub async fn delete_credential(&self, id: &ResourceId, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
         self.0.send(request).await.map(drop)
     }

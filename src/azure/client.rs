@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::{ArmError, ArmErrorKind, Cloud, arm::ArmClient, graph::GraphClient};
+use super::{AzureError, AzureErrorKind, Cloud, arm::ArmClient, graph::GraphClient};
 use crate::model::{CredentialName, FederatedCredential, IdentityId};
 
 /// A client for one cloud and one principal.
@@ -75,8 +75,8 @@ impl AzureClient {
     /// Reads an identity.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`].
-    pub async fn identity(&self, id: &IdentityId) -> Result<AzureIdentity, ArmError> {
+    /// See [`AzureErrorKind`].
+    pub async fn identity(&self, id: &IdentityId) -> Result<AzureIdentity, AzureError> {
         match id {
             IdentityId::Managed(id) => self.arm.identity(id).await,
             IdentityId::Application(id) => self.graph()?.application(*id).await,
@@ -86,8 +86,11 @@ impl AzureClient {
     /// Lists all federated identity credentials of an identity, whoever wrote them.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`].
-    pub async fn credentials(&self, id: &IdentityId) -> Result<Vec<FederatedCredential>, ArmError> {
+    /// See [`AzureErrorKind`].
+    pub async fn credentials(
+        &self,
+        id: &IdentityId,
+    ) -> Result<Vec<FederatedCredential>, AzureError> {
         match id {
             IdentityId::Managed(id) => self.arm.credentials(id).await,
             IdentityId::Application(id) => self.graph()?.credentials(*id).await,
@@ -97,13 +100,13 @@ impl AzureClient {
     /// Creates or replaces a credential.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`].
+    /// See [`AzureErrorKind`].
     pub async fn put_credential(
         &self,
         id: &IdentityId,
         name: &CredentialName,
         properties: &CredentialProperties,
-    ) -> Result<FederatedCredential, ArmError> {
+    ) -> Result<FederatedCredential, AzureError> {
         match id {
             IdentityId::Managed(id) => self.arm.put_credential(id, name, properties).await,
             IdentityId::Application(id) => {
@@ -116,18 +119,18 @@ impl AzureClient {
     /// Deletes a credential.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`]; Resource Manager takes one that does not exist for deleted.
-    pub async fn delete_credential(&self, id: &IdentityId, name: &str) -> Result<(), ArmError> {
+    /// See [`AzureErrorKind`]; Resource Manager takes one that does not exist for deleted.
+    pub async fn delete_credential(&self, id: &IdentityId, name: &str) -> Result<(), AzureError> {
         match id {
             IdentityId::Managed(id) => self.arm.delete_credential(id, name).await,
             IdentityId::Application(id) => self.graph()?.delete_credential(*id, name).await,
         }
     }
 
-    fn graph(&self) -> Result<&GraphClient, ArmError> {
+    fn graph(&self) -> Result<&GraphClient, AzureError> {
         self.graph.as_ref().ok_or_else(|| {
             let message = "the operator was started without --entra-applications";
-            ArmError::new(ArmErrorKind::ApplicationsOff, message)
+            AzureError::new(AzureErrorKind::ApplicationsOff, message)
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 /// What went wrong, as far as it matters for what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ArmErrorKind {
+pub enum AzureErrorKind {
     /// Another write to the same identity is in flight.
     ConcurrentWrite,
     /// Another credential of the identity has the same issuer and subject.
@@ -47,10 +47,10 @@ struct Row {
     status: u16,
     code: &'static str,
     message: &'static str,
-    kind: ArmErrorKind,
+    kind: AzureErrorKind,
 }
 
-const fn row(status: u16, code: &'static str, message: &'static str, kind: ArmErrorKind) -> Row {
+const fn row(status: u16, code: &'static str, message: &'static str, kind: AzureErrorKind) -> Row {
     Row {
         status,
         code,
@@ -63,27 +63,27 @@ const fn row(status: u16, code: &'static str, message: &'static str, kind: ArmEr
 /// message must contain the text, without case.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    row(409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "", ArmErrorKind::ConcurrentWrite),
-    row(409, "ScopeLocked", "", ArmErrorKind::Locked),
-    row(409, "", "", ArmErrorKind::ConcurrentWrite),
-    row(400, "", "issuer and subject combination already exists", ArmErrorKind::DuplicateSubject),
-    row(400, "", "issuer and subject must be unique", ArmErrorKind::DuplicateSubject),
+    row(409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "", AzureErrorKind::ConcurrentWrite),
+    row(409, "ScopeLocked", "", AzureErrorKind::Locked),
+    row(409, "", "", AzureErrorKind::ConcurrentWrite),
+    row(400, "", "issuer and subject combination already exists", AzureErrorKind::DuplicateSubject),
+    row(400, "", "issuer and subject must be unique", AzureErrorKind::DuplicateSubject),
     // The code for more than 20 credentials is not documented; the operator counts first.
-    row(400, "", "limit", ArmErrorKind::LimitReached),
-    row(400, "", "maximum", ArmErrorKind::LimitReached),
-    row(400, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::WrongTenant),
-    row(401, "InvalidAuthenticationTokenTenant", "", ArmErrorKind::WrongTenant),
-    row(400, "", "", ArmErrorKind::Invalid),
-    row(401, "", "", ArmErrorKind::Unauthenticated),
-    row(403, "RequestDisallowedByPolicy", "", ArmErrorKind::PolicyDenied),
-    row(403, "", "", ArmErrorKind::Forbidden),
-    row(404, "", "", ArmErrorKind::NotFound),
-    row(405, "", "", ArmErrorKind::UnsupportedRegion),
-    row(408, "", "", ArmErrorKind::Unavailable),
-    row(429, "", "", ArmErrorKind::Throttled),
+    row(400, "", "limit", AzureErrorKind::LimitReached),
+    row(400, "", "maximum", AzureErrorKind::LimitReached),
+    row(400, "InvalidAuthenticationTokenTenant", "", AzureErrorKind::WrongTenant),
+    row(401, "InvalidAuthenticationTokenTenant", "", AzureErrorKind::WrongTenant),
+    row(400, "", "", AzureErrorKind::Invalid),
+    row(401, "", "", AzureErrorKind::Unauthenticated),
+    row(403, "RequestDisallowedByPolicy", "", AzureErrorKind::PolicyDenied),
+    row(403, "", "", AzureErrorKind::Forbidden),
+    row(404, "", "", AzureErrorKind::NotFound),
+    row(405, "", "", AzureErrorKind::UnsupportedRegion),
+    row(408, "", "", AzureErrorKind::Unavailable),
+    row(429, "", "", AzureErrorKind::Throttled),
 ];
 
-impl ArmErrorKind {
+impl AzureErrorKind {
     /// Classifies an answer of Azure Resource Manager.
     #[must_use]
     pub fn of_response(status: u16, code: &str, message: &str) -> Self {
@@ -110,9 +110,9 @@ impl ArmErrorKind {
 
 /// A request to Azure that did not succeed. Its text holds no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ArmError {
+pub struct AzureError {
     /// What to make of it.
-    pub kind: ArmErrorKind,
+    pub kind: AzureErrorKind,
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// ARM's or Entra's error code, for example `AuthorizationFailed`.
@@ -123,8 +123,8 @@ pub struct ArmError {
     pub retry_after: Option<Duration>,
 }
 
-impl ArmError {
-    pub(super) fn new(kind: ArmErrorKind, message: impl Into<String>) -> Self {
+impl AzureError {
+    pub(super) fn new(kind: AzureErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             status: None,
@@ -135,7 +135,7 @@ impl ArmError {
     }
 }
 
-impl fmt::Display for ArmError {
+impl fmt::Display for AzureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(status) = self.status {
             write!(f, "{status} ")?;
@@ -147,7 +147,7 @@ impl fmt::Display for ArmError {
     }
 }
 
-impl From<azure_core::Error> for ArmError {
+impl From<azure_core::Error> for AzureError {
     /// An error below Resource Manager: the connection, or the operator's own sign-in.
     fn from(error: azure_core::Error) -> Self {
         use azure_core::error::ErrorKind;
@@ -172,10 +172,10 @@ impl From<azure_core::Error> for ArmError {
         let (status, code) = rejection.unzip();
         let kind = match status {
             // Entra answered, and its answer is no.
-            Some(400..=499) if sign_in && status != Some(429) => ArmErrorKind::Unauthenticated,
-            Some(429) => ArmErrorKind::Throttled,
+            Some(400..=499) if sign_in && status != Some(429) => AzureErrorKind::Unauthenticated,
+            Some(429) => AzureErrorKind::Throttled,
             // No answer, or not from Entra: the file of the token, the network, the server.
-            _ => ArmErrorKind::Unavailable,
+            _ => AzureErrorKind::Unavailable,
         };
         Self {
             kind,
@@ -189,7 +189,7 @@ impl From<azure_core::Error> for ArmError {
 
 #[cfg(test)]
 mod tests {
-    use super::{ArmErrorKind::*, *};
+    use super::{AzureErrorKind::*, *};
 
     #[test]
     #[rustfmt::skip]
@@ -224,7 +224,7 @@ mod tests {
         ];
         for (status, code, message, kind) in table {
             assert_eq!(
-                ArmErrorKind::of_response(status, code, message),
+                AzureErrorKind::of_response(status, code, message),
                 kind,
                 "{status} {code} {message}"
             );

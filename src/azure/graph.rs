@@ -13,7 +13,7 @@ use azure_core::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ArmError, AzureIdentity, Cloud, CredentialProperties, rest::Rest};
+use super::{AzureError, AzureIdentity, Cloud, CredentialProperties, rest::Rest};
 use crate::model::{CredentialName, FederatedCredential};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -37,7 +37,7 @@ impl GraphClient {
     }
 
     /// Whether it exists; Graph does not tell its tenant.
-    pub async fn application(&self, id: Uuid) -> Result<AzureIdentity, ArmError> {
+    pub async fn application(&self, id: Uuid) -> Result<AzureIdentity, AzureError> {
         let mut url = self.0.url(&path(id));
         url.query_pairs_mut().append_pair("$select", "appId");
         let found: ApplicationBody = self.0.read(url).await?;
@@ -47,7 +47,7 @@ impl GraphClient {
         })
     }
 
-    pub async fn credentials(&self, id: Uuid) -> Result<Vec<FederatedCredential>, ArmError> {
+    pub async fn credentials(&self, id: Uuid) -> Result<Vec<FederatedCredential>, AzureError> {
         let url = format!("{}/federatedIdentityCredentials", path(id));
         let all: Vec<CredentialBody> = self.0.list(self.0.url(&url)).await?;
         Ok(all.into_iter().map(FederatedCredential::from).collect())
@@ -59,7 +59,7 @@ impl GraphClient {
         id: Uuid,
         name: &CredentialName,
         properties: &CredentialProperties,
-    ) -> Result<FederatedCredential, ArmError> {
+    ) -> Result<FederatedCredential, AzureError> {
         let mut request = Request::new(self.credential_url(id, name.as_str()), Method::Patch);
         request.insert_header(CONTENT_TYPE, "application/json");
         request.insert_header(PREFER, "create-if-missing");
@@ -74,7 +74,7 @@ impl GraphClient {
         Ok(body.into())
     }
 
-    pub async fn delete_credential(&self, id: Uuid, name: &str) -> Result<(), ArmError> {
+    pub async fn delete_credential(&self, id: Uuid, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
         self.0.send(request).await.map(drop)
     }

@@ -13,5 +13,5 @@ mod rest;
 pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
 pub use credential::{CredentialKind, transport};
-pub use error::{ArmError, ArmErrorKind};
+pub use error::{AzureError, AzureErrorKind};
 pub use identities::{Identities, View};

@@ -14,7 +14,7 @@ use azure_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{ArmError, ArmErrorKind, Cloud, credential};
+use super::{AzureError, AzureErrorKind, Cloud, credential};
 
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 /// No answer of Azure's stops the work on an identity for longer than this, in seconds.
@@ -65,13 +65,13 @@ impl Rest {
         url
     }
 
-    pub async fn read<T: DeserializeOwned>(&self, url: Url) -> Result<T, ArmError> {
+    pub async fn read<T: DeserializeOwned>(&self, url: Url) -> Result<T, AzureError> {
         let body = self.send(Request::new(url, Method::Get)).await?;
         parse(&body)
     }
 
     /// All pages of a list.
-    pub async fn list<T: DeserializeOwned>(&self, mut url: Url) -> Result<Vec<T>, ArmError> {
+    pub async fn list<T: DeserializeOwned>(&self, mut url: Url) -> Result<Vec<T>, AzureError> {
         let path = url.path().to_owned();
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
@@ -82,14 +82,14 @@ impl Rest {
                 None => return Ok(all),
             }
         }
-        Err(ArmError::new(
-            ArmErrorKind::Unexpected,
+        Err(AzureError::new(
+            AzureErrorKind::Unexpected,
             format!("the list {path} does not end"),
         ))
     }
 
     /// Returns the body of an answer that says that it went well.
-    pub async fn send(&self, mut request: Request) -> Result<Vec<u8>, ArmError> {
+    pub async fn send(&self, mut request: Request) -> Result<Vec<u8>, AzureError> {
         let options = PipelineSendOptions {
             skip_checks: true,
             ..PipelineSendOptions::default()
@@ -110,8 +110,8 @@ impl Rest {
         let (code, message) = detail.map(|d| (d.code, d.message)).unwrap_or_default();
         let code = code.unwrap_or_default();
         let message = message.unwrap_or_else(|| status.canonical_reason().into_owned());
-        Err(ArmError {
-            kind: ArmErrorKind::of_response(u16::from(status), &code, &message),
+        Err(AzureError {
+            kind: AzureErrorKind::of_response(u16::from(status), &code, &message),
             status: Some(u16::from(status)),
             code: Some(code),
             message,
@@ -124,13 +124,13 @@ impl Rest {
     }
 
     /// A link to the next page is followed as it stands, but a token never goes to another host.
-    fn same_host(&self, link: &str) -> Result<Url, ArmError> {
+    fn same_host(&self, link: &str) -> Result<Url, AzureError> {
         Url::parse(link)
             .ok()
             .filter(|url| url.origin() == self.endpoint.origin())
             .ok_or_else(|| {
-                ArmError::new(
-                    ArmErrorKind::Unexpected,
+                AzureError::new(
+                    AzureErrorKind::Unexpected,
                     format!(
                         "the next page of a list is not at {}; not followed",
                         self.endpoint
@@ -148,10 +148,10 @@ struct Page<T> {
     next_link: Option<String>,
 }
 
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ArmError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AzureError> {
     serde_json::from_slice(body).map_err(|error| {
-        ArmError::new(
-            ArmErrorKind::Unavailable,
+        AzureError::new(
+            AzureErrorKind::Unavailable,
             format!("Azure's answer cannot be read: {error}"),
         )
     })

@@ -19,7 +19,7 @@ use crate::{
         SecretStatus,
     },
     apply::{Outcome, StepResult},
-    azure::ArmErrorKind,
+    azure::AzureErrorKind,
     observe::{Install, Snapshot},
     plan::{Action, Plan, Progress},
     problem::Problem,
@@ -112,7 +112,7 @@ fn has_moved(snapshot: &Snapshot) -> bool {
         return true;
     };
     let is_missing = snapshot.azure.get(identity).is_some_and(
-        |view| matches!(&view.identity, Err(error) if error.kind == ArmErrorKind::NotFound),
+        |view| matches!(&view.identity, Err(error) if error.kind == AzureErrorKind::NotFound),
     );
     let mut recorded = snapshot.records().map(|(identity, _)| identity).peekable();
     is_missing || recorded.peek().is_some() && recorded.all(|other| other != *identity)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use airflow_workload_identity::{azure::ArmErrorKind, model::FederatedCredential};
+use airflow_workload_identity::{azure::AzureErrorKind, model::FederatedCredential};
 use serde_json::{Value, json};
 
 use crate::client::{ID, Server, client, id};
@@ -46,7 +46,7 @@ async fn a_token_never_follows_a_link_to_another_host() {
     ] {
         let server = Server::answering([(200, None, page("one", Some(link)))]);
         let error = client(server.clone()).credentials(&id()).await.unwrap_err();
-        assert_eq!(error.kind, ArmErrorKind::Unexpected, "{link}");
+        assert_eq!(error.kind, AzureErrorKind::Unexpected, "{link}");
         assert_eq!(server.asked().len(), 1, "{link} was followed");
     }
 }
@@ -78,7 +78,7 @@ async fn an_error_says_what_azure_said_and_how_long_to_wait() {
     let body = json!({ "error": { "code": "TooManyRequests", "message": "slow down" } });
     let server = Server::answering([(429, Some("17"), body)]);
     let error = client(server.clone()).identity(&id()).await.unwrap_err();
-    assert_eq!(error.kind, ArmErrorKind::Throttled);
+    assert_eq!(error.kind, AzureErrorKind::Throttled);
     assert_eq!(error.retry_after, Some(Duration::from_secs(17)));
     assert_eq!(error.to_string(), "429 TooManyRequests: slow down");
     assert_eq!(
@@ -127,7 +127,7 @@ async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
 async fn the_request_names_identity_and_version() {
     let server = Server::answering([(404, None, json!({}))]);
     let error = client(server.clone()).identity(&id()).await.unwrap_err();
-    assert_eq!(error.kind, ArmErrorKind::NotFound);
+    assert_eq!(error.kind, AzureErrorKind::NotFound);
     assert_eq!(
         server.asked(),
         [format!(

@@ -1,7 +1,7 @@
 //! Microsoft Graph: applications by client ID, credentials by name, ownership by description.
 
 use airflow_workload_identity::{
-    azure::{ArmErrorKind, AzureClient, Cloud, CloudName, CredentialProperties, Overrides},
+    azure::{AzureClient, AzureErrorKind, Cloud, CloudName, CredentialProperties, Overrides},
     model::{CredentialName, FederatedCredential, IdentityId},
 };
 use azure_core::http::{Body, Method, Transport, headers::HeaderName};
@@ -126,21 +126,26 @@ async fn graphs_errors_are_understood() {
             403,
             "Authorization_RequestDenied",
             "Insufficient privileges to complete the operation.",
-            ArmErrorKind::Forbidden,
+            AzureErrorKind::Forbidden,
         ),
         (
             404,
             "Request_ResourceNotFound",
             "Resource does not exist",
-            ArmErrorKind::NotFound,
+            AzureErrorKind::NotFound,
         ),
         (
             400,
             "InvalidFederatedIdentityCredentialValue",
             "The combination of issuer and subject must be unique on the app.",
-            ArmErrorKind::DuplicateSubject,
+            AzureErrorKind::DuplicateSubject,
         ),
-        (429, "TooManyRequests", "slow down", ArmErrorKind::Throttled),
+        (
+            429,
+            "TooManyRequests",
+            "slow down",
+            AzureErrorKind::Throttled,
+        ),
     ] {
         let body = json!({ "error": { "code": code, "message": message, "innerError": {} } });
         let server = Server::answering([(status, None, body)]);
@@ -155,7 +160,7 @@ async fn nothing_is_sent_unless_the_operator_may_touch_applications() {
     let cloud = Cloud::new(CloudName::Public, Overrides::default()).unwrap();
     let transport = Transport::new(server.clone());
     let client = AzureClient::new(&cloud, None, &transport, &Token::shared());
-    let off = ArmErrorKind::ApplicationsOff;
+    let off = AzureErrorKind::ApplicationsOff;
     assert_eq!(client.identity(&id()).await.unwrap_err().kind, off);
     assert_eq!(client.credentials(&id()).await.unwrap_err().kind, off);
     let put = client.put_credential(&id(), &name(), &properties()).await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use airflow_workload_identity::{
-    azure::{ArmErrorKind, CredentialProperties, Identities},
+    azure::{AzureErrorKind, CredentialProperties, Identities},
     model::{CredentialName, FederatedCredential},
 };
 use async_trait::async_trait;
@@ -136,7 +136,7 @@ fn body(credential: &FederatedCredential) -> Value {
     }})
 }
 
-async fn put(identities: &Identities, name: &str) -> Result<(), ArmErrorKind> {
+async fn put(identities: &Identities, name: &str) -> Result<(), AzureErrorKind> {
     let name: CredentialName = name.parse().unwrap();
     identities
         .put(&id(), &name, &properties(), None, &|| true)
@@ -159,7 +159,7 @@ async fn a_writer_that_never_ends_is_told_to_the_object() {
     let start = Instant::now();
     assert_eq!(
         put(&identities, "one").await,
-        Err(ArmErrorKind::ConcurrentWrite)
+        Err(AzureErrorKind::ConcurrentWrite)
     );
     let tries = azure.writes.lock().unwrap().len();
     assert!((5..20).contains(&tries), "{tries} tries");
@@ -183,8 +183,14 @@ async fn writes_are_fast_until_azure_asks_to_slow_down_and_then_keep_its_pace() 
 async fn a_long_pause_is_told_to_the_object() {
     let (azure, identities) = world();
     azure.script(&[(429, Some("120"))]);
-    assert_eq!(put(&identities, "one").await, Err(ArmErrorKind::Throttled));
-    assert_eq!(put(&identities, "two").await, Err(ArmErrorKind::Throttled));
+    assert_eq!(
+        put(&identities, "one").await,
+        Err(AzureErrorKind::Throttled)
+    );
+    assert_eq!(
+        put(&identities, "two").await,
+        Err(AzureErrorKind::Throttled)
+    );
     assert_eq!(azure.writes.lock().unwrap().len(), 1, "Azure is left alone");
     tokio::time::advance(Duration::from_secs(121)).await;
     assert_eq!(put(&identities, "two").await, Ok(()));
@@ -233,7 +239,7 @@ async fn a_list_that_azure_puts_off_is_not_asked_for_again_and_again() {
     tokio::time::advance(Duration::from_secs(60)).await;
     azure.refuse_lists(&[(429, "120"); 9]);
     for name in ["two", "three"] {
-        assert_eq!(put(&identities, name).await, Err(ArmErrorKind::Throttled));
+        assert_eq!(put(&identities, name).await, Err(AzureErrorKind::Throttled));
     }
     assert_eq!(azure.lists.lock().unwrap().len(), 2);
     assert_eq!(azure.writes.lock().unwrap().len(), 1);
@@ -269,13 +275,13 @@ async fn what_was_decided_on_old_news_is_not_written() {
     let mut theirs = seen("two");
     theirs.subject = "theirs".into();
     azure.credentials.lock().unwrap().push(theirs.clone());
-    assert_eq!(put(&identities, "two").await, Err(ArmErrorKind::Outdated));
+    assert_eq!(put(&identities, "two").await, Err(AzureErrorKind::Outdated));
 
     // And changes the one that is about to be deleted.
     tokio::time::advance(Duration::from_secs(60)).await;
     azure.credentials.lock().unwrap()[0].subject = "theirs".into();
     let error = identities.delete(&id(), &seen("one")).await.unwrap_err();
-    assert_eq!(error.kind, ArmErrorKind::Outdated);
+    assert_eq!(error.kind, AzureErrorKind::Outdated);
     assert_eq!(azure.writes.lock().unwrap().len(), 1, "only the first");
     assert!(azure.credentials.lock().unwrap().contains(&theirs));
 }
@@ -296,7 +302,7 @@ async fn a_grant_that_went_while_a_write_waited_for_its_turn_is_obeyed() {
     });
     tokio::time::sleep(Duration::from_secs(5)).await;
     granted.store(false, Ordering::SeqCst);
-    assert_eq!(waiting.await.unwrap(), Err(ArmErrorKind::Outdated));
+    assert_eq!(waiting.await.unwrap(), Err(AzureErrorKind::Outdated));
     assert!(azure.credentials.lock().unwrap().is_empty());
 }
 
@@ -352,7 +358,7 @@ async fn a_failure_answers_for_a_moment_for_all_that_ask() {
         let view = identities.view(&id(), Duration::ZERO).await;
         assert_eq!(
             view.credentials.unwrap_err().kind,
-            ArmErrorKind::Unavailable
+            AzureErrorKind::Unavailable
         );
         assert!(view.identity.is_ok(), "it was read before the list failed");
     }

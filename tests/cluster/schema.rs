@@ -22,6 +22,7 @@ async fn refused(world: &World<'_>, manifest: &Value, words: &[&str]) {
 fn wrong_objects_are_refused() {
     run(async {
         let world = World::bare("schema").await;
+        let uuid = "aaaaaaaa-0000-0000-0000-00000000000a";
         let identity = |resource_id: &str| json!({ "identity": { "managedIdentity": { "resourceId": resource_id } } });
         let connections = |connections: Value| json!({ "connections": connections });
         let backend = |connections: Value| json!({ "connections": connections, "connectionSecret": { "format": "SecretsBackend" } });
@@ -48,6 +49,18 @@ fn wrong_objects_are_refused() {
             (
                 json!({ "identity": { "managedIdentity": null } }),
                 &["spec.identity", "set managedIdentity.resourceId"],
+            ),
+            (
+                json!({ "identity": { "application": { "appId": uuid } } }),
+                &["spec.identity", "not both"],
+            ),
+            (
+                json!({ "identity": { "managedIdentity": null, "application": { "appId": uuid } } }),
+                &["spec.identity.tenantId", "az account show"],
+            ),
+            (
+                json!({ "identity": { "managedIdentity": null, "application": { "appId": "airflow" }, "tenantId": uuid } }),
+                &["spec.identity.application.appId", "uuid"],
             ),
             (
                 json!({ "identity": { "clientId": "airflow" } }),
@@ -226,6 +239,7 @@ fn wrong_grants_are_refused() {
         };
         let group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/data";
         let names = json!({ "names": ["a"] });
+        let uuid = "aaaaaaaa-0000-0000-0000-00000000000a";
         let table: Vec<(Value, &[&str])> = vec![
             (
                 json!({ "identities": [], "namespaces": names }),
@@ -238,6 +252,14 @@ fn wrong_grants_are_refused() {
             (
                 json!({ "identities": [{ "resourceId": world.identity, "resourceGroupId": group }], "namespaces": names }),
                 &["spec.identities[0]", "exactly one"],
+            ),
+            (
+                json!({ "identities": [{ "resourceId": world.identity, "appId": uuid }], "namespaces": names }),
+                &["spec.identities[0]", "exactly one"],
+            ),
+            (
+                json!({ "identities": [{ "appId": "*" }], "namespaces": names }),
+                &["spec.identities[0].appId", "uuid"],
             ),
             (
                 json!({ "identities": [{ "resourceGroupId": world.identity }], "namespaces": names }),

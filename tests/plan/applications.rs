@@ -5,7 +5,7 @@ use airflow_workload_identity::{
         AirflowWorkloadIdentity, Application, ConditionType, CredentialRecord, ExistingCredentials,
         Reason,
     },
-    azure::{ArmError, ArmErrorKind, AzureIdentity, View},
+    azure::{AzureError, AzureErrorKind, AzureIdentity, View},
     model::{FederatedCredential, IdentityId},
     observe::Snapshot,
     plan::{Ids, plan},
@@ -147,11 +147,11 @@ fn messages_name_the_commands_for_applications() {
     assert!(text.contains(&command), "{text}");
 
     for (kind, words) in [
-        (ArmErrorKind::Forbidden, "Application.ReadWrite.OwnedBy"),
-        (ArmErrorKind::NotFound, "spec.identity.application.appId"),
-        (ArmErrorKind::ApplicationsOff, "docs/azure.md"),
+        (AzureErrorKind::Forbidden, "Application.ReadWrite.OwnedBy"),
+        (AzureErrorKind::NotFound, "spec.identity.application.appId"),
+        (AzureErrorKind::ApplicationsOff, "docs/azure.md"),
     ] {
-        let error = ArmError {
+        let error = AzureError {
             kind,
             status: None,
             code: None,

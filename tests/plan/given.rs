@@ -11,7 +11,7 @@ use airflow_workload_identity::{
         account_field_manager,
     },
     apply::{Outcome, StepResult},
-    azure::{ArmError, ArmErrorKind, AzureIdentity, View},
+    azure::{AzureError, AzureErrorKind, AzureIdentity, View},
     model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::{
         Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
@@ -304,11 +304,11 @@ fn take(world: &mut Snapshot, action: &Action) {
 /// Azure does not answer for this identity; what was known of it still is.
 pub fn unreachable(world: &mut Snapshot, identity: &str) {
     let view = world.azure.get_mut(&id(identity)).unwrap();
-    view.credentials = Err(arm_error(ArmErrorKind::Unavailable));
+    view.credentials = Err(arm_error(AzureErrorKind::Unavailable));
 }
 
-pub fn arm_error(kind: ArmErrorKind) -> ArmError {
-    ArmError {
+pub fn arm_error(kind: AzureErrorKind) -> AzureError {
+    AzureError {
         kind,
         status: None,
         code: None,

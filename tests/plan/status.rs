@@ -3,7 +3,7 @@
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentityStatus, Reason},
     apply::{Outcome, StepResult},
-    azure::ArmErrorKind,
+    azure::AzureErrorKind,
     observe::{SecretState, Snapshot},
     plan::plan,
     problem::Problem,
@@ -341,7 +341,7 @@ fn the_ids_of_the_former_identity_are_not_shown_as_those_of_a_new_one() {
     let mut world = converged();
     move_to(&mut world, "new");
     let view = world.azure.get_mut(&id("new")).unwrap();
-    view.identity = Err(arm_error(ArmErrorKind::Unavailable));
+    view.identity = Err(arm_error(AzureErrorKind::Unavailable));
     assert_eq!(read(&world, &StepResult::Done).client_id, None);
 }
 
@@ -349,10 +349,10 @@ fn the_ids_of_the_former_identity_are_not_shown_as_those_of_a_new_one() {
 fn the_ids_of_an_identity_that_is_gone_are_not_shown() {
     let mut world = converged();
     let view = world.azure.get_mut(&id("airflow")).unwrap();
-    view.identity = Err(arm_error(ArmErrorKind::NotFound));
+    view.identity = Err(arm_error(AzureErrorKind::NotFound));
     assert_eq!(read(&world, &StepResult::Done).client_id, None);
     world.azure.get_mut(&id("airflow")).unwrap().identity =
-        Err(arm_error(ArmErrorKind::Unavailable));
+        Err(arm_error(AzureErrorKind::Unavailable));
     assert_eq!(
         read(&world, &StepResult::Done).client_id.as_deref(),
         Some(CLIENT)

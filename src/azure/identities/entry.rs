@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{View, pace::Pace};
 use crate::{
-    azure::{ArmError, ArmErrorKind, AzureClient, AzureIdentity},
+    azure::{AzureClient, AzureError, AzureErrorKind, AzureIdentity},
     model::{FederatedCredential, IdentityId},
 };
 
@@ -62,7 +62,7 @@ impl Listed {
 pub(super) struct Entry {
     identity: Option<AzureIdentity>,
     listed: Option<Listed>,
-    failed: Option<(Instant, ArmError)>,
+    failed: Option<(Instant, AzureError)>,
     pub reads: Pace,
     pub writes: Pace,
 }
@@ -74,11 +74,11 @@ impl Entry {
     }
 
     /// What can be said of it after this error.
-    pub fn without(&self, error: ArmError) -> View {
+    pub fn without(&self, error: AzureError) -> View {
         View {
             identity: self
                 .identity
-                .filter(|_| error.kind != ArmErrorKind::NotFound)
+                .filter(|_| error.kind != AzureErrorKind::NotFound)
                 .ok_or_else(|| error.clone()),
             credentials: Err(error),
             age: Duration::ZERO,
@@ -86,7 +86,7 @@ impl Entry {
     }
 
     /// The error of a moment ago: it answers for all objects that ask in that moment.
-    pub fn failed_just_now(&self) -> Option<ArmError> {
+    pub fn failed_just_now(&self) -> Option<AzureError> {
         self.failed
             .as_ref()
             .filter(|(at, _)| at.elapsed() < FAILURE_SHARED)
@@ -98,7 +98,7 @@ impl Entry {
         &mut self,
         azure: &AzureClient,
         id: &IdentityId,
-    ) -> Result<View, ArmError> {
+    ) -> Result<View, AzureError> {
         let mut identity = match self.identity {
             Some(identity) => identity,
             None => azure.identity(id).await?,
@@ -129,8 +129,8 @@ impl Entry {
         })
     }
 
-    pub fn read_failed(&mut self, error: ArmError) -> ArmError {
-        if error.kind == ArmErrorKind::NotFound {
+    pub fn read_failed(&mut self, error: AzureError) -> AzureError {
+        if error.kind == AzureErrorKind::NotFound {
             self.forget();
         }
         self.failed = Some((Instant::now(), error.clone()));
@@ -165,9 +165,9 @@ impl Entry {
 }
 
 /// What Azure would answer before the pause is over that it asked for.
-pub(super) fn paused(wait: Duration) -> ArmError {
-    let mut error = ArmError::new(
-        ArmErrorKind::Throttled,
+pub(super) fn paused(wait: Duration) -> AzureError {
+    let mut error = AzureError::new(
+        AzureErrorKind::Throttled,
         "no request before the pause that Azure asked for is over",
     );
     error.retry_after = Some(wait);

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use self::entry::{Entry, Owner, paused};
-use super::{ArmError, ArmErrorKind, AzureClient, AzureIdentity, CredentialProperties};
+use super::{AzureClient, AzureError, AzureErrorKind, AzureIdentity, CredentialProperties};
 use crate::model::{CredentialName, FederatedCredential, IdentityId};
 
 /// What was listed longer ago is listed again before it is written to: what stood there when the
@@ -44,9 +44,9 @@ pub struct Identities {
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// The identity; the last known one when Azure does not answer.
-    pub identity: Result<AzureIdentity, ArmError>,
+    pub identity: Result<AzureIdentity, AzureError>,
     /// All its credentials, whoever wrote them.
-    pub credentials: Result<Vec<FederatedCredential>, ArmError>,
+    pub credentials: Result<Vec<FederatedCredential>, AzureError>,
     /// How old `credentials` is.
     pub age: Duration,
 }
@@ -55,7 +55,7 @@ pub struct View {
 enum Attempt {
     Written,
     /// Azure did nothing, and wants to be asked again.
-    PutOff(ArmError),
+    PutOff(AzureError),
 }
 
 /// Asked at the moment of a write.
@@ -75,7 +75,7 @@ enum Write<'a> {
 
 impl Write<'_> {
     /// Whether what it was decided on still stands.
-    fn check(&self, entry: &Entry) -> Result<(), ArmError> {
+    fn check(&self, entry: &Entry) -> Result<(), AzureError> {
         let changed = || Err(outdated("the credential changed in the meantime"));
         match self {
             Self::Put { is_allowed, .. } if !is_allowed() => {
@@ -85,7 +85,7 @@ impl Write<'_> {
             Self::Put { .. } => Ok(()),
             Self::Delete { seen } => match entry.named(&seen.name) {
                 // Somebody was faster.
-                None => Err(ArmError::new(ArmErrorKind::NotFound, "it is gone")),
+                None => Err(AzureError::new(AzureErrorKind::NotFound, "it is gone")),
                 Some(found) if found == *seen => Ok(()),
                 Some(_) => changed(),
             },
@@ -132,7 +132,7 @@ impl Identities {
     /// before. `is_allowed` is asked when its turn has come.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`].
+    /// See [`AzureErrorKind`].
     pub async fn put(
         &self,
         id: &IdentityId,
@@ -140,7 +140,7 @@ impl Identities {
         properties: &CredentialProperties,
         seen: Option<&FederatedCredential>,
         is_allowed: IsAllowed<'_>,
-    ) -> Result<(), ArmError> {
+    ) -> Result<(), AzureError> {
         let put = Write::Put {
             name,
             properties,
@@ -153,14 +153,14 @@ impl Identities {
     /// Deletes the credential `seen`, after all writes to this identity that came before.
     ///
     /// # Errors
-    /// See [`ArmErrorKind`]; a credential or an identity that does not exist is none.
+    /// See [`AzureErrorKind`]; a credential or an identity that does not exist is none.
     pub async fn delete(
         &self,
         id: &IdentityId,
         seen: &FederatedCredential,
-    ) -> Result<(), ArmError> {
+    ) -> Result<(), AzureError> {
         match self.write(id, Write::Delete { seen }).await {
-            Err(error) if error.kind == ArmErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind == AzureErrorKind::NotFound => Ok(()),
             written => written,
         }
     }
@@ -184,7 +184,7 @@ impl Identities {
             }
             match entry.refresh(&self.azure, id).await {
                 Ok(view) => return view,
-                Err(error) if error.kind == ArmErrorKind::Throttled => {
+                Err(error) if error.kind == AzureErrorKind::Throttled => {
                     entry.reads.throttled(error.retry_after, Instant::now());
                 }
                 Err(error) => {
@@ -197,7 +197,7 @@ impl Identities {
 
     /// Sends a write at the identity's pace, and again while another writer is in the way; each
     /// time only if what it was decided on still stands.
-    async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), ArmError> {
+    async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), AzureError> {
         let owner = self.owner(id);
         let _turn = owner.turn.lock().await;
         let give_up = Instant::now() + PATIENCE;
@@ -214,7 +214,7 @@ impl Identities {
             drop(entry);
             match attempt? {
                 Attempt::Written => return Ok(()),
-                Attempt::PutOff(error) if error.kind == ArmErrorKind::ConcurrentWrite => {
+                Attempt::PutOff(error) if error.kind == AzureErrorKind::ConcurrentWrite => {
                     let wait = busy.mul_f64(rand::random_range(0.5..1.5));
                     if Instant::now() + wait > give_up {
                         return Err(error);
@@ -232,13 +232,13 @@ impl Identities {
         entry: &mut Entry,
         id: &IdentityId,
         write: &Write<'_>,
-    ) -> Result<Attempt, ArmError> {
+    ) -> Result<Attempt, AzureError> {
         self.read(entry, id, FRESH).await.credentials?;
         write.check(entry)?;
         let sent = Instant::now();
         let result = self.send(entry, id, write).await;
         match &result {
-            Err(error) if error.kind == ArmErrorKind::Throttled => {
+            Err(error) if error.kind == AzureErrorKind::Throttled => {
                 entry.writes.throttled(error.retry_after, Instant::now());
             }
             _ => entry.writes.passed(sent),
@@ -246,7 +246,7 @@ impl Identities {
         match result {
             Ok(()) => Ok(Attempt::Written),
             Err(error)
-                if [ArmErrorKind::Throttled, ArmErrorKind::ConcurrentWrite]
+                if [AzureErrorKind::Throttled, AzureErrorKind::ConcurrentWrite]
                     .contains(&error.kind) =>
             {
                 Ok(Attempt::PutOff(error))
@@ -263,7 +263,7 @@ impl Identities {
         entry: &mut Entry,
         id: &IdentityId,
         write: &Write<'_>,
-    ) -> Result<(), ArmError> {
+    ) -> Result<(), AzureError> {
         match write {
             Write::Put {
                 name, properties, ..
@@ -279,12 +279,12 @@ impl Identities {
         Ok(())
     }
 
-    async fn pause(&self, wait: Duration) -> Result<(), ArmError> {
+    async fn pause(&self, wait: Duration) -> Result<(), AzureError> {
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stopped| *stopped) => {
-                Err(ArmError::new(ArmErrorKind::Unavailable, "the operator is stopping"))
+                Err(AzureError::new(AzureErrorKind::Unavailable, "the operator is stopping"))
             }
             () = sleep(wait) => Ok(()),
         }
@@ -296,6 +296,6 @@ impl Identities {
     }
 }
 
-fn outdated(message: &str) -> ArmError {
-    ArmError::new(ArmErrorKind::Outdated, message)
+fn outdated(message: &str) -> AzureError {
+    AzureError::new(AzureErrorKind::Outdated, message)
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{ConditionType, CredentialRecord, DeletionPolicy},
-    azure::ArmErrorKind,
+    azure::AzureErrorKind,
     model::{IdentityId, Subject},
     observe::Snapshot,
     problem::Problem,
@@ -89,7 +89,7 @@ impl Plan {
         let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
         let live = match listed {
             Some(Ok(credentials)) => credentials.iter().find(|c| c.is_named(&record.name)),
-            Some(Err(error)) if error.kind == ArmErrorKind::NotFound => None,
+            Some(Err(error)) if error.kind == AzureErrorKind::NotFound => None,
             Some(Err(error)) => {
                 let what = format!("cannot list the credentials of identity {identity}");
                 let problem = Problem::azure(&what, identity, error);

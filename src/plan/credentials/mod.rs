@@ -16,7 +16,7 @@ use self::{candidate::Candidate, names::names};
 use super::{AccountPlan, Plan, Progress, waiting};
 use crate::{
     api::Reason,
-    azure::ArmErrorKind,
+    azure::AzureErrorKind,
     model::{CredentialName, IdentityId, Subject},
     observe::{Account, Snapshot},
     problem::Problem,
@@ -97,7 +97,7 @@ fn federated_before(
 ) -> Option<String> {
     let view = snapshot.azure.get(identity);
     let is_gone = view.is_some_and(
-        |view| matches!(&view.credentials, Err(error) if error.kind == ArmErrorKind::NotFound),
+        |view| matches!(&view.credentials, Err(error) if error.kind == AzureErrorKind::NotFound),
     );
     let subject = subject.to_string();
     let mut recorded = snapshot
