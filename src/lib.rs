@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`api`] | the custom resources, as users write and read them |
 //! | [`model`] | parsed vocabulary: resource IDs, issuers, subjects, federated credentials |
-//! | [`azure`] | the Azure Resource Manager client and the owner of each identity; knows nothing of the operator |
+//! | [`azure`] | the clients for Resource Manager and Microsoft Graph, and the owner of each identity; knows nothing of Kubernetes |
 //! | [`grant`] | who may federate what |
 //! | [`secrets`] | which Secrets an object asks for |
 //! | [`issuers`] | the issuers that the cluster has had |
@@ -20,6 +20,7 @@
 //! | [`apply`] | the effects, one result per step |
 //! | [`status`] | pure: what the user reads |
 //! | [`controller`] | watches, retries, and the loop around all of that |
+//! | [`metrics`] | what is measured |
 //! | [`cli`] | the `awi` command |
 
 #![warn(missing_docs)]
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod controller;
 pub mod grant;
 pub mod issuers;
+pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod plan;

@@ -1,14 +1,20 @@
 //! `awi run`: everything that the operator is made of, put together in one place.
 
-use std::{io::IsTerminal, path::PathBuf, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use kube::{Client, Config};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
-    azure::{self, AzureClient, Cloud, CloudName, CredentialKind, InvalidCloud, Overrides},
+    azure::{
+        self, AzureClient, Cloud, CloudName, CredentialKind, Identities, InvalidCloud, Overrides,
+    },
     controller::{self, Settings},
+    metrics,
     model::Issuer,
     observe::IssuerSource,
 };
@@ -72,6 +78,10 @@ pub struct Args {
     #[arg(long, env = "AWI_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     resync: Duration,
 
+    /// Where metrics are served, at `/metrics`. Left out: nowhere.
+    #[arg(long, env = "AWI_METRICS_ADDRESS", value_name = "IP:PORT")]
+    metrics_address: Option<SocketAddr>,
+
     /// How log lines look.
     #[arg(long, env = "AWI_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -104,6 +114,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let transport = azure::transport(args.extra_ca.as_deref(), args.azure_timeout)?;
     let credential = args.azure_credential.build(&cloud, &transport)?;
     let azure = AzureClient::new(&cloud, graph, &transport, &credential);
+    let identities = Arc::new(Identities::new(azure));
 
     let mut config = Config::infer()
         .await
@@ -115,6 +126,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::try_from(config)?;
 
     let stop = stop_signal()?;
+    if let Some(address) = args.metrics_address {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot serve metrics at --metrics-address {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "metrics");
+        // What was not listed for two rounds is of no object any longer.
+        let serve = metrics::serve(listener, identities.clone(), args.resync * 2);
+        tokio::spawn(serve);
+    }
     tracing::info!(endpoint = %cloud.endpoint, resync = ?args.resync, "started");
     let settings = Settings {
         resync: args.resync,
@@ -122,7 +142,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         issuer: IssuerSource::new(args.issuer),
         namespace,
     };
-    controller::run(client, azure, settings, stop).await;
+    controller::run(client, identities, settings, stop).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -20,7 +20,6 @@ use kube::{
 use crate::{
     api::OPERATOR,
     apply::Sinks,
-    azure::AzureClient,
     azure::Identities,
     issuers::IssuerHistory,
     observe::{IssuerSource, Sources, Stores},
@@ -43,13 +42,12 @@ pub struct Settings {
 /// Runs until `stop` resolves, then lets the passes under way finish.
 pub async fn run(
     client: Client,
-    azure: AzureClient,
+    identities: Arc<Identities>,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let watches = Watches::new(&client);
     let stores = watches.stores.clone();
-    let identities = Arc::new(Identities::new(azure));
     let history = Arc::new(IssuerHistory::new(client.clone(), &settings.namespace));
     let (wake, woken) = mpsc::unbounded();
     let reporter = Reporter {

@@ -17,6 +17,7 @@ mod installs;
 mod issuer;
 mod lifecycle;
 mod main_job;
+mod metrics;
 mod outage;
 mod schema;
 mod secrets;

@@ -1,5 +1,7 @@
 //! A tenant gets only what a grant gives, on the real API server.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::world::{World, all, run};
@@ -82,6 +84,60 @@ fn a_grant_may_select_namespaces_by_label_and_name_the_accounts() {
                     .then_some(())
             })
             .await;
+    });
+}
+
+#[test]
+fn a_namespace_that_is_made_again_has_only_what_its_new_labels_give() {
+    run(async {
+        let world = World::bare("reborn").await;
+        let kubectl = async |args: &str| {
+            let args: Vec<&str> = args.split(' ').collect();
+            world.lab.kubectl(&args).await.unwrap();
+        };
+        kubectl("label namespace reborn team=data").await;
+        let selector = json!({ "matchLabels": { "team": "data" } });
+        world
+            .grant(json!({ "namespaces": { "names": [], "selector": selector } }))
+            .await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+
+        kubectl("delete namespace reborn").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        kubectl("create namespace reborn").await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        world.until("prod", "Granted", "False", "NotGranted").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        assert_eq!(world.annotations().await, Default::default());
+    });
+}
+
+#[test]
+fn a_grant_that_comes_and_goes_ends_in_what_it_says_last() {
+    run(async {
+        let world = World::bare("flickering").await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.prod(json!({})).await;
+        let delete = ["delete", "aig", "flickering"];
+        for round in 0..5 {
+            world.grant(json!({})).await;
+            // Into the middle of its writes, sooner and later.
+            tokio::time::sleep(Duration::from_millis(round * 60)).await;
+            world.lab.kubectl(&delete).await.unwrap();
+        }
+        world.until("prod", "Granted", "False", "NotGranted").await;
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        // Nothing was on its way any longer.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+        assert_eq!(world.annotations().await, Default::default());
+        world.grant(json!({})).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert_eq!(world.federated().await.len(), 3);
     });
 }
 

@@ -9,7 +9,7 @@ mod entry;
 mod pace;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -126,6 +126,17 @@ impl Identities {
         let view = self.read(&mut entry, id, max_age).await;
         owner.publish(&entry);
         view
+    }
+
+    /// How many credentials the identities carry that were listed within `max_age`.
+    #[must_use]
+    pub fn counts(&self, max_age: Duration) -> BTreeMap<IdentityId, usize> {
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = owners.iter().filter_map(|(id, owner)| {
+            let credentials = owner.known(max_age)?.credentials.ok()?;
+            Some((id.clone(), credentials.len()))
+        });
+        listed.collect()
     }
 
     /// Creates a credential, or replaces `seen`, after all writes to this identity that came
