@@ -162,24 +162,28 @@ mod tests {
                 CloudName::Public,
                 "https://management.azure.com/.default",
                 "api://AzureADTokenExchange",
+                "https://graph.microsoft.com/",
             ),
             (
                 CloudName::UsGovernment,
                 "https://management.usgovcloudapi.net/.default",
                 "api://AzureADTokenExchangeUSGov",
+                "https://graph.microsoft.us/",
             ),
             (
                 CloudName::China,
                 "https://management.chinacloudapi.cn/.default",
                 "api://AzureADTokenExchangeChina",
+                "https://microsoftgraph.chinacloudapi.cn/",
             ),
         ];
-        for (name, scope, federation) in table {
+        for (name, scope, federation, graph) in table {
             let cloud = Cloud::new(name, Overrides::default()).unwrap();
             assert_eq!(
                 (cloud.scope().as_str(), cloud.federation_audience.as_str()),
                 (scope, federation)
             );
+            assert_eq!(cloud.graph.unwrap().as_str(), graph);
         }
     }
 

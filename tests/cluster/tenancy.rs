@@ -90,12 +90,12 @@ fn a_grant_may_select_namespaces_by_label_and_name_the_accounts() {
 #[test]
 fn a_namespace_that_is_made_again_has_only_what_its_new_labels_give() {
     run(async {
-        let world = World::bare("reborn").await;
+        let world = World::bare("made-again").await;
         let kubectl = async |args: &str| {
             let args: Vec<&str> = args.split(' ').collect();
             world.lab.kubectl(&args).await.unwrap();
         };
-        kubectl("label namespace reborn team=data").await;
+        kubectl("label namespace made-again team=data").await;
         let selector = json!({ "matchLabels": { "team": "data" } });
         world
             .grant(json!({ "namespaces": { "names": [], "selector": selector } }))
@@ -103,9 +103,9 @@ fn a_namespace_that_is_made_again_has_only_what_its_new_labels_give() {
         world.release(&["worker"]).await;
         world.ready(json!({})).await;
 
-        kubectl("delete namespace reborn").await;
+        kubectl("delete namespace made-again").await;
         assert_eq!(world.federated().await, Vec::<String>::new());
-        kubectl("create namespace reborn").await;
+        kubectl("create namespace made-again").await;
         world.release(&["worker"]).await;
         world.prod(json!({})).await;
         world.until("prod", "Granted", "False", "NotGranted").await;
