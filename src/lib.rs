@@ -20,6 +20,8 @@
 //! | [`apply`] | the effects, one result per step |
 //! | [`status`] | pure: what the user reads |
 //! | [`controller`] | watches, retries, and the loop around all of that |
+//! | [`mandate`] | whether this process may write |
+//! | [`leader`] | which of several replicas works |
 //! | [`metrics`] | what is measured |
 //! | [`cli`] | the `awi` command |
 
@@ -32,6 +34,8 @@ pub mod cli;
 pub mod controller;
 pub mod grant;
 pub mod issuers;
+pub mod leader;
+pub mod mandate;
 pub mod metrics;
 pub mod model;
 pub mod observe;

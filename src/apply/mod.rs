@@ -12,10 +12,11 @@ use crate::{
     api::{AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CredentialRecord, Reason},
     azure::Identities,
     issuers::IssuerHistory,
+    mandate::Mandate,
     model::Subject,
     observe::Stores,
     plan::{Action, Finalizer, Plan},
-    problem::Problem,
+    problem::{Problem, Retry},
 };
 
 pub use cluster::write_status;
@@ -30,6 +31,8 @@ pub struct Sinks {
     pub identities: Arc<Identities>,
     /// The issuers that the cluster has had.
     pub history: Arc<IssuerHistory>,
+    /// Whether anything may be written.
+    pub mandate: Arc<Mandate>,
 }
 
 /// What became of a plan.
@@ -83,6 +86,10 @@ pub async fn apply(
         return outcome;
     }
     for step in &plan.steps {
+        if !sinks.mandate.is_valid() {
+            outcome.failed = Some(stopping());
+            return outcome;
+        }
         let result = if step.after.iter().all(|before| outcome.is_done(*before)) {
             match take(sinks, object, &step.action).await {
                 Ok(()) => {
@@ -118,6 +125,9 @@ async fn prepare(
     plan: &Plan,
     ahead: &AirflowWorkloadIdentityStatus,
 ) -> Result<(), Problem> {
+    if !sinks.mandate.is_valid() {
+        return Err(stopping());
+    }
     if plan.finalizer == Finalizer::Add {
         cluster::add_finalizer(&sinks.client, object).await?;
     }
@@ -194,11 +204,19 @@ async fn take(
     }
 }
 
+fn stopping() -> Problem {
+    Problem {
+        reason: Reason::ClusterError,
+        message: "The operator is stopping.".into(),
+        retry: Retry::Backoff,
+    }
+}
+
 /// Something changed between reading and writing; reading again settles it.
 fn outdated(what: &str) -> Problem {
     Problem {
         reason: Reason::ClusterError,
         message: format!("{what}: it changed in the meantime. It is tried again."),
-        retry: crate::problem::Retry::Backoff,
+        retry: Retry::Backoff,
     }
 }

@@ -3,17 +3,23 @@
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use futures::FutureExt;
 use kube::{Client, Config};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
+use uuid::Uuid;
+
 use crate::{
+    api::OPERATOR,
     azure::{
         self, AzureClient, Cloud, CloudName, CredentialKind, Identities, InvalidCloud, Overrides,
     },
     controller::{self, Settings},
+    leader::{self, Candidate},
+    mandate::Mandate,
     metrics,
     model::Issuer,
     observe::IssuerSource,
@@ -74,6 +80,11 @@ pub struct Args {
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
 
+    /// Only one of several replicas works: the one that holds the Lease `airflow-workload-identity` in
+    /// the operator's own namespace.
+    #[arg(long, env = "AWI_LEADER_ELECTION")]
+    leader_election: bool,
+
     /// How often a converged object is compared with Azure again.
     #[arg(long, env = "AWI_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     resync: Duration,
@@ -114,7 +125,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let transport = azure::transport(args.extra_ca.as_deref(), args.azure_timeout)?;
     let credential = args.azure_credential.build(&cloud, &transport)?;
     let azure = AzureClient::new(&cloud, graph, &transport, &credential);
-    let identities = Arc::new(Identities::new(azure));
+    let mandate = Arc::new(if args.leader_election {
+        Mandate::elected()
+    } else {
+        Mandate::unlimited()
+    });
+    let identities = Arc::new(Identities::new(azure, mandate.clone()));
 
     let mut config = Config::infer()
         .await
@@ -125,7 +141,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let namespace = own.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config)?;
 
-    let stop = stop_signal()?;
+    let stop = stop_signal()?.boxed().shared();
     if let Some(address) = args.metrics_address {
         let listener = TcpListener::bind(address)
             .await
@@ -142,7 +158,30 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         issuer: IssuerSource::new(args.issuer),
         namespace,
     };
-    controller::run(client, identities, settings, stop).await;
+    let mut candidate = args.leader_election.then(|| {
+        let pod = std::env::var("POD_NAME").unwrap_or_else(|_| OPERATOR.into());
+        let me = format!("{pod}_{}", Uuid::new_v4());
+        Candidate::new(client.clone(), &settings.namespace, me, mandate.clone())
+    });
+    if let Some(candidate) = &mut candidate {
+        tokio::select! {
+            () = candidate.win() => {}
+            () = stop.clone() => return Ok(()),
+        }
+    }
+    let work = controller::run(client, identities, mandate, settings, stop);
+    match &mut candidate {
+        None => work.await,
+        Some(candidate) => {
+            let is_done = tokio::select! {
+                () = work => true,
+                () = candidate.hold() => false,
+            };
+            // Another replica works now; this one begins anew, knowing nothing.
+            anyhow::ensure!(is_done, "lost the Lease {}", leader::NAME);
+            candidate.resign().await;
+        }
+    }
     tracing::info!("stopped");
     Ok(())
 }

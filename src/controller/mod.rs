@@ -22,6 +22,7 @@ use crate::{
     apply::Sinks,
     azure::Identities,
     issuers::IssuerHistory,
+    mandate::Mandate,
     observe::{IssuerSource, Sources, Stores},
 };
 use reconcile::Context;
@@ -43,6 +44,7 @@ pub struct Settings {
 pub async fn run(
     client: Client,
     identities: Arc<Identities>,
+    mandate: Arc<Mandate>,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
@@ -66,8 +68,9 @@ pub async fn run(
         Sinks {
             client: client.clone(),
             stores: stores.clone(),
-            identities: identities.clone(),
+            identities,
             history,
+            mandate: mandate.clone(),
         },
         Recorder::new(client, reporter),
         settings.resync,
@@ -86,7 +89,7 @@ pub async fn run(
         .reconcile_on(woken)
         .graceful_shutdown_on(async move {
             stop.await;
-            identities.stop();
+            mandate.stop();
         })
         .run(
             reconcile::reconcile,

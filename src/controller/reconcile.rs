@@ -145,7 +145,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let ahead = status(&snapshot, &plan, &Outcome::default(), Timestamp::now());
     let outcome = apply(&context.sinks, &object, &plan, &ahead).await;
     let mut problems = problems(&plan, &outcome);
-    if context.sinks.identities.is_stopped() && !problems.is_empty() {
+    if !context.sinks.mandate.is_valid() && !problems.is_empty() {
         // What was broken off by the operator's own end is nobody's news.
         return Next::await_change();
     }

@@ -11,6 +11,7 @@ use std::{
 
 use airflow_workload_identity::{
     azure::{AzureErrorKind, CredentialProperties, Identities},
+    mandate::Mandate,
     model::{CredentialName, FederatedCredential},
 };
 use async_trait::async_trait;
@@ -102,8 +103,12 @@ impl HttpClient for Azure {
 }
 
 fn world() -> (Arc<Azure>, Arc<Identities>) {
+    world_under(Arc::new(Mandate::unlimited()))
+}
+
+fn world_under(mandate: Arc<Mandate>) -> (Arc<Azure>, Arc<Identities>) {
     let azure = Arc::new(Azure::default());
-    let identities = Identities::new(client(azure.clone()));
+    let identities = Identities::new(client(azure.clone()), mandate);
     (azure, Arc::new(identities))
 }
 
@@ -308,7 +313,8 @@ async fn a_grant_that_went_while_a_write_waited_for_its_turn_is_obeyed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_all_waiting_and_begins_no_write() {
-    let (azure, identities) = world();
+    let mandate = Arc::new(Mandate::unlimited());
+    let (azure, identities) = world_under(mandate.clone());
     azure.script(&[(429, Some("10"))]);
     let waiting = {
         let identities = identities.clone();
@@ -316,13 +322,19 @@ async fn a_stop_ends_all_waiting_and_begins_no_write() {
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    assert!(!identities.is_stopped());
-    identities.stop();
-    assert!(identities.is_stopped());
+    mandate.stop();
     assert!(waiting.await.unwrap().is_err());
     assert!(put(&identities, "two").await.is_err());
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(azure.writes.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_lead_writes_nothing() {
+    let (azure, identities) = world_under(Arc::new(Mandate::elected()));
+    let refused = put(&identities, "one").await;
+    assert_eq!(refused, Err(AzureErrorKind::Unavailable));
+    assert!(azure.writes.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

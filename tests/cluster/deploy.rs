@@ -5,7 +5,7 @@ use lab::{Lab, LabOptions, OperatorOptions};
 use crate::world::{World, awi, run};
 
 #[test]
-fn the_manifests_of_deploy_are_taken_and_their_pod_is_admitted() {
+fn the_manifests_of_deploy_are_taken_and_their_pods_are_admitted() {
     run(async {
         let lab = Lab::start(LabOptions::default()).await.unwrap();
         let deploy = lab::repository().join("deploy");
@@ -29,8 +29,10 @@ fn the_manifests_of_deploy_are_taken_and_their_pod_is_admitted() {
             .chain(["-n", "airflow-workload-identity"])
             .collect();
         world
-            .eventually("the operator's pod", async || {
-                (lab.kubectl(&args).await.ok()? == "airflow-workload-identity").then_some(())
+            .eventually("the operator's two pods", async || {
+                let accounts = lab.kubectl(&args).await.ok()?;
+                let both = ["airflow-workload-identity"; 2].join(" ");
+                (accounts == both).then_some(())
             })
             .await;
     });

@@ -15,6 +15,7 @@ mod deploy;
 mod drift;
 mod installs;
 mod issuer;
+mod leader;
 mod lifecycle;
 mod main_job;
 mod metrics;

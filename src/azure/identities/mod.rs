@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use self::entry::{Entry, Owner, paused};
 use super::{AzureClient, AzureError, AzureErrorKind, AzureIdentity, CredentialProperties};
-use crate::model::{CredentialName, FederatedCredential, IdentityId};
+use crate::{
+    mandate::Mandate,
+    model::{CredentialName, FederatedCredential, IdentityId},
+};
 
 /// What was listed longer ago is listed again before it is written to: what stood there when the
 /// write was decided must still stand there.
@@ -37,7 +37,7 @@ const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 pub struct Identities {
     azure: AzureClient,
     owners: Mutex<HashMap<IdentityId, Arc<Owner>>>,
-    stopped: watch::Sender<bool>,
+    mandate: Arc<Mandate>,
 }
 
 /// An identity as seen some time ago.
@@ -94,25 +94,14 @@ impl Write<'_> {
 }
 
 impl Identities {
-    /// Identities behind one client.
+    /// Identities behind one client, which are written to while `mandate` is valid.
     #[must_use]
-    pub fn new(azure: AzureClient) -> Self {
+    pub fn new(azure: AzureClient, mandate: Arc<Mandate>) -> Self {
         Self {
             azure,
             owners: Mutex::default(),
-            stopped: watch::Sender::new(false),
+            mandate,
         }
-    }
-
-    /// From now on no write begins, and none waits. One that is in flight ends as it will.
-    pub fn stop(&self) {
-        self.stopped.send_replace(true);
-    }
-
-    /// Whether it was stopped.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        *self.stopped.borrow()
     }
 
     /// The identity and its credentials, read again only if what is known is older than
@@ -246,6 +235,9 @@ impl Identities {
     ) -> Result<Attempt, AzureError> {
         self.read(entry, id, FRESH).await.credentials?;
         write.check(entry)?;
+        if !self.mandate.is_valid() {
+            return Err(stopping());
+        }
         let sent = Instant::now();
         let result = self.send(entry, id, write).await;
         match &result {
@@ -291,12 +283,9 @@ impl Identities {
     }
 
     async fn pause(&self, wait: Duration) -> Result<(), AzureError> {
-        let mut stopped = self.stopped.subscribe();
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => {
-                Err(AzureError::new(AzureErrorKind::Unavailable, "the operator is stopping"))
-            }
+            () = self.mandate.stopped() => Err(stopping()),
             () = sleep(wait) => Ok(()),
         }
     }
@@ -305,6 +294,10 @@ impl Identities {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.entry(id.clone()).or_default().clone()
     }
+}
+
+fn stopping() -> AzureError {
+    AzureError::new(AzureErrorKind::Unavailable, "the operator is stopping")
 }
 
 fn outdated(message: &str) -> AzureError {

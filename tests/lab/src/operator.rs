@@ -119,6 +119,16 @@ impl Operator {
         self.process.terminate(STOP_LIMIT).await
     }
 
+    /// Stops it from running, as a node does that hangs; it does not notice.
+    pub fn pause(&mut self) {
+        self.process.pause();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&mut self) {
+        self.process.resume();
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -100,6 +100,14 @@ impl Process {
         );
     }
 
+    pub(crate) fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         // Fails only if it was waited for already.

@@ -1,0 +1,69 @@
+//! Whether this process may write: until it is told to stop, and, if replicas elect a leader, while
+//! it holds the Lease by its own clock.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+/// The right to write. Asked right before each write: a process that was paused does not know
+/// that time went by.
+#[derive(Debug)]
+pub struct Mandate {
+    stopped: watch::Sender<bool>,
+    /// None without election.
+    until: Option<Mutex<Instant>>,
+}
+
+impl Mandate {
+    /// That of the only replica: it lasts until it is stopped.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            stopped: watch::Sender::new(false),
+            until: None,
+        }
+    }
+
+    /// That of one replica of several: it has to be [extended](Self::extend) first.
+    #[must_use]
+    pub fn elected() -> Self {
+        Self {
+            stopped: watch::Sender::new(false),
+            until: Some(Mutex::new(Instant::now())),
+        }
+    }
+
+    /// It lasts for `term`, counted from `since`: the moment before the Lease was asked for.
+    pub(crate) fn extend(&self, since: Instant, term: Duration) {
+        if let Some(until) = &self.until {
+            *until.lock().unwrap_or_else(PoisonError::into_inner) = since + term;
+        }
+    }
+
+    /// From now on no write begins, and none waits. One that is in flight ends as it will.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Whether a write may begin now.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.is_in_term() && !*self.stopped.borrow()
+    }
+
+    /// Whether the Lease is held, by this process's own clock.
+    pub(crate) fn is_in_term(&self) -> bool {
+        self.until.as_ref().is_none_or(|until| {
+            Instant::now() < *until.lock().unwrap_or_else(PoisonError::into_inner)
+        })
+    }
+
+    /// Resolves when it is stopped.
+    pub async fn stopped(&self) {
+        // The sender is here, so the channel stays open.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+}
