@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use kube::core::{Selector, SelectorExt};
+use sha2::{Digest, Sha256};
 
 use crate::{
     api::{AzureIdentityGrantSpec, GrantedIdentity, GrantedNamespaces},
-    model::{IdentityId, ResourceGroupId, ResourceId},
+    model::{IdentityId, ResourceGroupId, ResourceId, hex},
 };
 
 /// A namespace, as far as grants look at it.
@@ -14,8 +15,8 @@ use crate::{
 pub struct Namespace {
     /// Its name.
     pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels; none if they are not known, which no selector matches.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// Whether the grant lets `namespace` use `identity` at all.
@@ -45,29 +46,39 @@ pub fn covers_account(grants: &[AzureIdentityGrantSpec], account: &str) -> bool 
 /// for all of the namespace if there are none.
 #[must_use]
 pub fn missing(identity: &IdentityId, namespace: &str, accounts: &[&str]) -> String {
-    let (identity_name, granted) = match identity {
-        IdentityId::Managed(id) => (id.name().to_owned(), format!("resourceId: {id}")),
-        IdentityId::Application(id) => (id.to_string(), format!("appId: {id}")),
+    let granted = match identity {
+        IdentityId::Managed(id) => format!("resourceId: {id}"),
+        IdentityId::Application(id) => format!("appId: {id}"),
     };
+    let identity_name = identity.name();
     let parts = [namespace, &identity_name].into_iter();
     let name: Vec<&str> = parts.chain(accounts.first().copied()).collect();
+    // Names of namespaces and accounts may look like numbers to YAML; a JSON string does not.
     let accounts = match accounts {
         [] => String::new(),
-        some => format!("  serviceAccounts: [{}]\n", some.join(", ")),
+        some => format!("  serviceAccounts: {}\n", serde_json::json!(some)),
     };
+    let namespaces = serde_json::json!([namespace]);
     format!(
         "apiVersion: airflow-workload-identity.io/v1alpha1\n\
          kind: AzureIdentityGrant\n\
          metadata:\n  name: {name}\n\
-         spec:\n  identities:\n  - {granted}\n  namespaces:\n    names: [{namespace}]\n{accounts}",
+         spec:\n  identities:\n  - {granted}\n  namespaces:\n    names: {namespaces}\n{accounts}",
         name = object_name(&name.join("-")),
     )
 }
 
-/// The name of an identity may hold, and end in, what that of a Kubernetes object may not.
+/// The name of an identity may hold, and end in, what that of a Kubernetes object may not; and
+/// together they may be too long for one.
 fn object_name(text: &str) -> String {
+    const MAX: usize = 253;
     let name = text.to_ascii_lowercase().replace(['_', '.'], "-");
-    name.trim_matches('-').to_owned()
+    let name = name.trim_matches('-');
+    if name.len() <= MAX {
+        return name.to_owned();
+    }
+    let hash = hex(&Sha256::digest(name.as_bytes()));
+    format!("{}-{}", &name[..MAX - 9], &hash[..8])
 }
 
 /// What does not parse, or names more than one thing, grants nothing.
@@ -95,7 +106,10 @@ fn matches(granted: &GrantedNamespaces, namespace: &Namespace) -> bool {
         Selector::try_from(selector).ok()
     };
     granted.names.contains(&namespace.name)
-        || by_label().is_some_and(|selector| selector.matches(&namespace.labels))
+        || namespace
+            .labels
+            .as_ref()
+            .is_some_and(|labels| by_label().is_some_and(|selector| selector.matches(labels)))
 }
 
 #[cfg(test)]
@@ -113,10 +127,29 @@ mod tests {
     fn namespace(name: &str, labels: &[(&str, &str)]) -> Namespace {
         Namespace {
             name: name.into(),
-            labels: labels
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect(),
+            labels: Some(
+                labels
+                    .iter()
+                    .map(|(k, v)| ((*k).into(), (*v).into()))
+                    .collect(),
+            ),
+        }
+    }
+
+    #[test]
+    fn a_selector_matches_no_namespace_of_which_nothing_is_known() {
+        let unknown = Namespace {
+            name: "airflow".into(),
+            labels: None,
+        };
+        let identity: IdentityId = AIRFLOW.parse().unwrap();
+        let not_labelled = json!([{ "key": "team", "operator": "DoesNotExist" }]);
+        for selector in [json!({}), json!({ "matchExpressions": not_labelled })] {
+            let namespaces = json!({ "selector": selector });
+            let by_id = json!([{ "resourceId": AIRFLOW }]);
+            let grant = grant(json!({ "identities": by_id, "namespaces": namespaces }));
+            assert!(covers(&grant, &identity, &namespace("airflow", &[])));
+            assert!(!covers(&grant, &identity, &unknown));
         }
     }
 
@@ -202,12 +235,14 @@ mod tests {
     #[test]
     fn the_grant_in_the_message_is_the_one_that_is_missing_and_no_more() {
         let identity: IdentityId = format!("{AIRFLOW}_").parse().unwrap();
-        for accounts in [&[][..], &["airflow.worker"]] {
+        let long = "a".repeat(253);
+        for accounts in [&[][..], &["airflow.worker"], &["123"], &[&long]] {
             let yaml = missing(&identity, "airflow", accounts);
             let grant: crate::api::AzureIdentityGrant = serde_saphyr::from_str(&yaml).unwrap();
             assert!(covers(&grant.spec, &identity, &namespace("airflow", &[])));
             assert_eq!(grant.spec.service_accounts, accounts);
             let name = grant.metadata.name.unwrap();
+            assert!(name.len() <= 253, "{name}");
             assert!(
                 name.starts_with("airflow-airflow") && !name.ends_with('-') && !name.contains('.'),
                 "{name}"

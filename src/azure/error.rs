@@ -64,6 +64,7 @@ const fn row(status: u16, code: &'static str, message: &'static str, kind: Azure
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row(409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "", AzureErrorKind::ConcurrentWrite),
+    row(409, "Request_MultipleObjectsWithSameKeyValue", "", AzureErrorKind::Outdated),
     row(409, "ScopeLocked", "", AzureErrorKind::Locked),
     row(409, "", "", AzureErrorKind::ConcurrentWrite),
     row(400, "", "issuer and subject combination already exists", AzureErrorKind::DuplicateSubject),

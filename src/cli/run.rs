@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use clap::builder::FalseyValueParser;
 use futures::FutureExt;
 use kube::{Client, Config};
 use tokio::{
@@ -56,7 +57,7 @@ pub struct Args {
 
     /// Serve Entra applications, too (`spec.identity.application`). The operator needs the Microsoft
     /// Graph permission Application.ReadWrite.OwnedBy for it.
-    #[arg(long, env = "AWI_ENTRA_APPLICATIONS")]
+    #[arg(long, env = "AWI_ENTRA_APPLICATIONS", value_parser = FalseyValueParser::new())]
     entra_applications: bool,
 
     /// Microsoft Graph's base URL, if not the cloud's.
@@ -82,7 +83,7 @@ pub struct Args {
 
     /// Only one of several replicas works: the one that holds the Lease `airflow-workload-identity` in
     /// the operator's own namespace.
-    #[arg(long, env = "AWI_LEADER_ELECTION")]
+    #[arg(long, env = "AWI_LEADER_ELECTION", value_parser = FalseyValueParser::new())]
     leader_election: bool,
 
     /// How often a converged object is compared with Azure again.

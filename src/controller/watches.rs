@@ -54,8 +54,10 @@ impl Watches {
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
 
-        let (objects, object_events) = watch::<Object>(client, everything.clone(), |_| ());
-        let (grants, grant_events) = watch(client, everything.clone(), |_| ());
+        // What was written and what is granted is not read from an API server that lags behind.
+        let latest = watcher::Config::default();
+        let (objects, object_events) = watch::<Object>(client, latest.clone(), |_| ());
+        let (grants, grant_events) = watch(client, latest, |_| ());
         let (namespaces, namespace_events) = watch(client, everything.clone(), trim_metadata);
         let (accounts, account_events) = watch(client, everything.clone(), trim_account);
         let (secrets, secret_events) = watch(client, ours, |_| ());

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 pub use accounts::{Account, AccountState, Annotation, FieldOwner};
@@ -29,7 +30,10 @@ pub use secret::{SecretState, checksum};
 pub use stores::Stores;
 
 use crate::{
-    api::{AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord, Reason},
+    api::{
+        ABANDON_ANNOTATION, AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord,
+        Reason,
+    },
     azure::{Identities, View},
     grant,
     issuers::IssuerHistory,
@@ -76,8 +80,10 @@ pub struct Snapshot {
     pub discovery: Discovery,
     /// Other accounts that carry this object's annotations.
     pub left_behind: Vec<Existing>,
-    /// Credentials that other objects answer for, too.
-    pub claimed_by_others: BTreeSet<(IdentityId, String)>,
+    /// What other objects have on record.
+    pub claimed_by_others: Vec<(IdentityId, CredentialRecord)>,
+    /// Subjects whose credential was written so lately that Microsoft Graph may not list it yet.
+    pub settling: BTreeSet<String>,
     /// The Secrets that the spec asks for, by name.
     pub secrets: BTreeMap<String, Result<SecretState, Problem>>,
     /// By connection ID, a Secret of somebody else that Airflow could take for the connection.
@@ -133,6 +139,35 @@ impl Snapshot {
             .map(Vec::as_slice)
             .unwrap_or_default();
         grant::covers_account(grants, account)
+    }
+
+    /// What other objects have on record of this credential.
+    pub fn claims<'a>(
+        &'a self,
+        identity: &'a IdentityId,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a CredentialRecord> {
+        let claims = self.claimed_by_others.iter();
+        claims
+            .filter(move |(of, record)| of == identity && record.name.eq_ignore_ascii_case(name))
+            .map(|(_, record)| record)
+    }
+
+    /// Whether the user lets go of the credentials.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        let abandon = self.object.annotations().get(ABANDON_ANNOTATION);
+        abandon.is_some_and(|value| value == "true")
+    }
+
+    /// The command by which the user does.
+    #[must_use]
+    pub fn abandon_command(&self) -> String {
+        format!(
+            "kubectl annotate awi {name} -n {namespace} {ABANDON_ANNOTATION}=true",
+            name = self.name(),
+            namespace = self.namespace,
+        )
     }
 
     /// Whether the cluster has, or is known to have had, this issuer.
@@ -193,6 +228,7 @@ pub async fn observe(
             .stores
             .left_behind(&namespace, object, &discovery.accounts),
         claimed_by_others: sources.stores.claimed_by_others(object),
+        settling: settling(object, Timestamp::now()),
         issuer,
         history,
         audience: sources.audience.clone(),
@@ -223,6 +259,19 @@ fn named_identity(object: &AirflowWorkloadIdentity) -> Result<IdentityId, Proble
     named.map_err(|message| {
         Problem::on_change(Reason::InvalidSpec, format!("spec.identity: {message}"))
     })
+}
+
+/// Graph has replicas that learn of a write later; two minutes is what Microsoft says of Entra.
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations>
+const SETTLED: SignedDuration = SignedDuration::from_mins(2);
+
+fn settling(object: &AirflowWorkloadIdentity, now: Timestamp) -> BTreeSet<String> {
+    let accounts = object.status.iter().flat_map(|s| &s.service_accounts);
+    let fresh = accounts.filter(|account| {
+        let written = account.federated_at.as_ref();
+        written.is_some_and(|written| now.duration_since(written.0).abs() < SETTLED)
+    });
+    fresh.map(|account| account.subject.clone()).collect()
 }
 
 fn records(

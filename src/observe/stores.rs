@@ -1,6 +1,6 @@
 //! What is watched: one read-only view over all stores.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -16,14 +16,15 @@ use kube::{
 use super::{
     Account, AccountState, Discovery, Existing, created_for,
     discovery::{self, Inventory, Workload},
-    records,
+    named_identity, records,
 };
 use crate::{
     api::{
-        AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, account_field_manager,
+        AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, CredentialRecord,
+        account_field_manager,
     },
     grant,
-    model::IdentityId,
+    model::{IdentityId, Subject},
     secrets::wanted_secrets,
 };
 
@@ -102,13 +103,10 @@ impl Stores {
     }
 
     fn namespace(&self, name: &str) -> grant::Namespace {
-        let labels = self
-            .namespaces
-            .get(&ObjectRef::new(name))
-            .map(|ns| ns.labels().clone());
+        let found = self.namespaces.get(&ObjectRef::new(name));
         grant::Namespace {
             name: name.to_owned(),
-            labels: labels.unwrap_or_default(),
+            labels: found.map(|namespace| namespace.labels().clone()),
         }
     }
 
@@ -147,22 +145,46 @@ impl Stores {
             .collect()
     }
 
-    /// Credentials that other objects answer for. Objects that are going do not count, or two
-    /// that go together would each leave the credential to the other.
+    /// Of the credentials that the object has on record, those that others have on record, too,
+    /// and still want. What nobody wants any longer must not be left by each to the other.
     pub(super) fn claimed_by_others(
         &self,
         object: &AirflowWorkloadIdentity,
-    ) -> BTreeSet<(IdentityId, String)> {
+    ) -> Vec<(IdentityId, CredentialRecord)> {
+        let own: Vec<_> = records(object).collect();
+        let is_own = |identity: &IdentityId, record: &CredentialRecord| {
+            own.iter()
+                .any(|(of, own)| of == identity && own.name.eq_ignore_ascii_case(&record.name))
+        };
+        let namespace = object.namespace().unwrap_or_default();
         let objects = self.objects.state();
-        objects
+        let others = objects
             .iter()
             .filter_map(|other| other.0.as_ref().ok())
-            .filter(|other| other.namespace() == object.namespace())
+            .filter(|other| other.namespace().as_ref() == Some(&namespace))
             .filter(|other| other.name_any() != object.name_any())
-            .filter(|other| other.metadata.deletion_timestamp.is_none())
-            .flat_map(records)
-            .map(|(identity, record)| (identity, record.name.clone()))
-            .collect()
+            .filter(|other| other.metadata.deletion_timestamp.is_none());
+        let mut claims = Vec::new();
+        for other in others {
+            let mut shared: Vec<_> = records(other)
+                .filter(|(identity, record)| is_own(identity, record))
+                .map(|(identity, record)| (identity, record.clone()))
+                .collect();
+            if shared.is_empty() {
+                continue;
+            }
+            let identity = named_identity(other).ok();
+            let wanted = self.discover(&namespace, other).accounts;
+            shared.retain(|(of, record)| {
+                let account = Subject::account_in(&record.subject, &namespace);
+                identity.as_ref() == Some(of)
+                    && wanted
+                        .iter()
+                        .any(|wanted| Some(wanted.name.as_str()) == account)
+            });
+            claims.extend(shared);
+        }
+        claims
     }
 
     /// Secrets that were created for the object and that it does not ask for any longer.

@@ -1,11 +1,9 @@
 //! The object goes: the same pipeline with nothing desired. Secret, annotations, credentials:
 //! the reverse of the order in which they came. A Role goes with its owner, the object.
 
-use kube::ResourceExt;
-
-use super::{Action, Finalizer, Plan, annotations};
+use super::{Action, Finalizer, Plan, annotations, credentials::Keep};
 use crate::{
-    api::{ABANDON_ANNOTATION, ConditionType, DeletionPolicy},
+    api::ConditionType,
     observe::{Existing, SecretState, Snapshot},
 };
 
@@ -35,17 +33,18 @@ pub(super) fn plan(snapshot: &Snapshot) -> Plan {
     }
     annotations::release(snapshot, &mut plan);
 
-    let policy = snapshot.object.spec.federation.deletion_policy;
-    let abandon = snapshot.object.annotations().get(ABANDON_ANNOTATION);
-    let retain = policy == DeletionPolicy::Retain || abandon.is_some_and(|value| value == "true");
+    let keep = Keep::of(snapshot);
     let has_records = snapshot.records().next().is_some();
-    if let (Err(problem), false, true) = (&snapshot.issuer, retain, has_records) {
+    if let Err(problem) = &snapshot.issuer
+        && keep != Keep::All
+        && has_records
+    {
         plan.blocked
             .insert(ConditionType::CredentialsFederated, problem.clone());
         return plan;
     }
     for (identity, record) in snapshot.records() {
-        plan.drop_credential(snapshot, &identity, record, retain, Vec::new());
+        plan.drop_credential(snapshot, &identity, record, keep, Vec::new());
     }
     plan
 }

@@ -14,10 +14,7 @@ use self::{
     verdict::{State, Verdict, state, verdict},
 };
 use crate::{
-    api::{
-        ABANDON_ANNOTATION, AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason,
-        SecretStatus,
-    },
+    api::{AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus},
     apply::{Outcome, StepResult},
     azure::AzureErrorKind,
     observe::{Install, Snapshot},
@@ -160,9 +157,8 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
     held.dedup();
     if !held.is_empty() {
         held.push(format!(
-            "To let it go all the same and leave its credentials on the identity: kubectl annotate awi {name} -n {namespace} {ABANDON_ANNOTATION}=true",
-            name = snapshot.name(),
-            namespace = snapshot.namespace,
+            "To let it go all the same and leave its credentials on the identity: {}",
+            snapshot.abandon_command(),
         ));
     }
     let message = format!(

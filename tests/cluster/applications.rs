@@ -152,6 +152,29 @@ fn airflow_signs_in_as_an_application_and_what_others_wrote_stays() {
 }
 
 #[test]
+fn a_replica_of_graphs_that_lags_behind_hides_nothing_from_us() {
+    run(async {
+        let (lab, operator) = lab().await;
+        let world = World::of(&lab, &operator, "lagging").await;
+        let app = application(&world.azure().await).await;
+        world
+            .grant(json!({ "identities": [{ "appId": app }] }))
+            .await;
+        world.release(&["worker"]).await;
+        world.ready(spec(&world, &app)).await;
+        let unknown = json!({ "operation": "applicationCredential.delete", "times": 1, "status": 404, "code": "Request_ResourceNotFound", "message": "Resource does not exist", "action": "respond" });
+        lab.emulator().fault(&unknown).await.unwrap();
+        lab.kubectl(&["delete", "aig", "lagging"]).await.unwrap();
+        world
+            .becomes(0, async || credentials(&world, &app).await.len())
+            .await;
+        world
+            .becomes(0, async || world.records("prod").await.len())
+            .await;
+    });
+}
+
+#[test]
 fn airflow_moves_from_a_managed_identity_to_an_application_and_loses_nothing_between() {
     run(async {
         let (lab, operator) = lab().await;

@@ -193,6 +193,29 @@ fn a_renamed_secret_and_renamed_credentials_leave_nothing_behind() {
 }
 
 #[test]
+fn an_identity_that_was_made_again_while_it_carried_no_credential() {
+    run(async {
+        let world = World::bare("anew").await;
+        world.grant(json!({})).await;
+        world.prod(json!({})).await;
+        world
+            .until("prod", "IdentityResolved", "True", "Done")
+            .await;
+        let azure = world.azure().await;
+        azure.delete_identity(&world.identity).await.unwrap();
+        let made = azure.put_identity(&world.identity).await.unwrap();
+        let client_id = made["properties"]["clientId"].as_str().unwrap().to_owned();
+        assert_ne!(client_id, world.client_id);
+        world.release(&["worker"]).await;
+        world
+            .becomes(Some(client_id), async || {
+                world.client_id_of("airflow-worker").await
+            })
+            .await;
+    });
+}
+
+#[test]
 fn an_identity_that_was_deleted_and_made_again_is_found_again() {
     run(async {
         let world = World::new("reborn").await;

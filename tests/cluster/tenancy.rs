@@ -115,6 +115,56 @@ fn a_namespace_that_is_made_again_has_only_what_its_new_labels_give() {
 }
 
 #[test]
+fn what_two_objects_share_is_taken_from_both() {
+    run(async {
+        let world = World::bare("accomplices").await;
+        world.grant(json!({})).await;
+        world.account("spy", &json!({})).await;
+        let spec = json!({ "airflow": { "helmRelease": null, "serviceAccounts": ["spy"] } });
+        for object in ["one", "two"] {
+            world
+                .apply(&world.object(object, spec.clone()))
+                .await
+                .unwrap();
+            world
+                .until(object, "CredentialsFederated", "True", "Done")
+                .await;
+        }
+        for object in ["one", "two"] {
+            world
+                .becomes(1, async || world.records(object).await.len())
+                .await;
+        }
+        let delete = ["delete", "aig", "accomplices"];
+        world.lab.kubectl(&delete).await.unwrap();
+        for object in ["one", "two"] {
+            world.until(object, "Granted", "False", "NotGranted").await;
+        }
+        world
+            .becomes(Vec::new(), async || world.federated().await)
+            .await;
+        world.exchange("spy").await.unwrap_err();
+    });
+}
+
+#[test]
+fn a_grant_in_a_message_can_be_applied_whatever_the_namespace_is_called() {
+    run(async {
+        for namespace in ["12345", "true", "null", "1e3"] {
+            let world = World::bare(namespace).await;
+            world.prod(json!({})).await;
+            let message = world.until("prod", "Granted", "False", "NotGranted").await;
+            let (_, yaml) = message.split_once("apply:\n").unwrap();
+            let file = world.lab.scratch().join(format!("{namespace}.yaml"));
+            std::fs::write(&file, yaml).unwrap();
+            let apply = ["apply", "-f", file.to_str().unwrap()];
+            world.lab.kubectl(&apply).await.unwrap();
+            world.until("prod", "Granted", "True", "Done").await;
+        }
+    });
+}
+
+#[test]
 fn a_grant_that_comes_and_goes_ends_in_what_it_says_last() {
     run(async {
         let world = World::bare("flickering").await;

@@ -176,3 +176,37 @@ fn a_grant_of_a_managed_identity_is_none_of_an_application() {
     assert!(problem.message.contains(&yaml), "{}", problem.message);
     assert!(plan.steps.is_empty());
 }
+
+#[test]
+fn one_that_graph_does_not_list_yet_is_waited_for_and_not_forgotten() {
+    let mut world = fresh_application();
+    settle(&mut world);
+    live(&mut world, &app()).clear();
+    let fresh = on_record(&world).into_iter().map(|r| r.subject);
+    world.settling = fresh.collect();
+    for is_deleted in [true, false] {
+        if is_deleted {
+            world.object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        } else {
+            world.object.metadata.deletion_timestamp = None;
+            world.grants.insert(app(), Vec::new());
+        }
+        let waiting = plan(&world);
+        assert!(waiting.forgotten.is_empty(), "{waiting:?}");
+        let problem = &waiting.blocked[&ConditionType::CredentialsFederated];
+        assert!(problem.message.contains("does not list credential"));
+    }
+    world.settling.clear();
+    assert_eq!(plan(&world).forgotten.len(), 2);
+}
+
+#[test]
+fn one_with_a_name_that_we_could_not_write_is_used_as_it_is() {
+    let mut world = fresh_application();
+    live(&mut world, &app()).push(theirs("my.worker~1"));
+    world.object.spec.federation.existing_credentials = ExistingCredentials::Adopt;
+    settle(&mut world);
+    let accounts = &world.object.status.as_ref().unwrap().service_accounts;
+    assert!(accounts.iter().all(|a| a.federated), "{accounts:?}");
+    assert_eq!(on_record(&world).len(), 1, "the scheduler's");
+}

@@ -1,7 +1,7 @@
 //! Federated identity credentials: written, repaired, shared, replaced; and never anybody else's.
 
 use airflow_workload_identity::{
-    api::{ConditionType, ManagedIdentity, Reason},
+    api::{ABANDON_ANNOTATION, ConditionType, ManagedIdentity, Reason},
     azure::AzureErrorKind,
     observe::Snapshot,
     plan::{Progress, plan},
@@ -245,9 +245,8 @@ fn nothing_is_deleted_because_azure_does_not_answer() {
 #[test]
 fn one_that_another_object_answers_for_too_outlives_this_one() {
     let mut world = converged();
-    world
-        .claimed_by_others
-        .insert((id("airflow"), derived("airflow-worker")));
+    let claim = record("airflow", &derived("airflow-worker"), "airflow-worker");
+    world.claimed_by_others = vec![(id("airflow"), claim)];
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let steps = planned(&world);
     assert!(!steps.contains(&worker("delete")));
@@ -255,6 +254,96 @@ fn one_that_another_object_answers_for_too_outlives_this_one() {
         "delete federated credential {}",
         derived("airflow-scheduler")
     ))));
+}
+
+#[test]
+fn what_is_no_longer_granted_goes_whoever_else_has_it_on_record() {
+    let mut world = converged();
+    let claim = record("airflow", &derived("airflow-worker"), "airflow-worker");
+    world.claimed_by_others = vec![(id("airflow"), claim)];
+    world.grants.insert(id("airflow"), Vec::new());
+    assert!(planned(&world).contains(&worker("delete")));
+}
+
+/// The worker runs as `new`, under the name that its former account had.
+fn handed_over() -> Snapshot {
+    let mut world = fresh();
+    world.object = object(json!({ "federation": { "credentialName": "prod" } }));
+    settle(&mut world);
+    world.discovery.accounts[1].name = "new".into();
+    world
+}
+
+#[test]
+fn a_name_that_went_to_another_account_is_not_deleted_for_the_sake_of_the_former_one() {
+    let mut world = handed_over();
+    settle(&mut world);
+    let subjects: Vec<String> = live(&mut world, &id("airflow"))
+        .iter()
+        .map(|c| format!("{} {}", c.name, c.subject))
+        .collect();
+    let new = "prod-worker system:serviceaccount:airflow:new".to_owned();
+    assert!(subjects.contains(&new), "{subjects:?}");
+    let records = world.object.status.as_ref().unwrap().credentials.clone();
+    assert_eq!(
+        records.len(),
+        2,
+        "the former account's is struck: {records:?}"
+    );
+
+    // Even if it were not.
+    let stale = record("airflow", "prod-worker", "airflow-worker");
+    let status = world.object.status.as_mut().unwrap();
+    status.credentials.push(stale.clone());
+    let plan = plan(&world);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    assert!(plan.forgotten.contains(&stale));
+}
+
+#[test]
+fn two_objects_with_the_same_names_do_not_take_them_from_each_other() {
+    let mut world = fresh();
+    world.object = object(json!({ "federation": { "credentialName": "prod" } }));
+    settle(&mut world);
+    let theirs = credential("prod-worker", "other-worker");
+    azure(&mut world, "airflow", |list| {
+        list.retain(|c| c.name != "prod-worker");
+        list.push(theirs);
+    });
+    let claim = record("airflow", "prod-worker", "other-worker");
+    world.claimed_by_others = vec![(id("airflow"), claim)];
+    assert_eq!(planned(&world), Vec::<String>::new());
+    let text = format!("{:?}", plan(&world).accounts);
+    assert!(
+        text.contains("prod-worker") && text.contains("Conflict"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_former_identity_that_cannot_be_read_is_told_and_let_go_by_one_annotation() {
+    let mut world = converged();
+    move_to(&mut world, "other");
+    settle(&mut world);
+    let mut world = {
+        // Converged on the new one, with a record left on the old one.
+        let record = record("airflow", &derived("airflow-worker"), "airflow-worker");
+        let status = world.object.status.as_mut().unwrap();
+        status.credentials.push(record);
+        world
+    };
+    unreachable(&mut world, "airflow");
+    let problem = &plan(&world).blocked[&ConditionType::CredentialsFederated];
+    assert!(
+        problem.message.contains("abandon-credentials=true"),
+        "{}",
+        problem.message
+    );
+    let annotations = [(ABANDON_ANNOTATION.to_owned(), "true".to_owned())];
+    world.object.metadata.annotations = Some(annotations.into());
+    let plan = plan(&world);
+    assert!(plan.blocked.is_empty(), "{plan:?}");
+    assert_eq!(plan.forgotten.len(), 1);
 }
 
 #[test]

@@ -111,7 +111,8 @@ pub fn fresh() -> Snapshot {
             ..Discovery::default()
         },
         left_behind: Vec::new(),
-        claimed_by_others: BTreeSet::new(),
+        claimed_by_others: Vec::new(),
+        settling: BTreeSet::new(),
         secrets: BTreeMap::new(),
         rival_secrets: Ok(BTreeMap::new()),
         reader_role: Ok(None),

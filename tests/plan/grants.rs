@@ -20,7 +20,7 @@ fn without_a_grant_nothing_is_written_and_the_message_holds_the_grant() {
     for words in [
         "kind: AzureIdentityGrant",
         "userAssignedIdentities/airflow",
-        "names: [airflow]",
+        "names: [\"airflow\"]",
     ] {
         assert!(problem.message.contains(words), "{}", problem.message);
     }
@@ -68,7 +68,7 @@ fn a_grant_for_some_accounts_leaves_the_others_out() {
     );
     let message = &plan.blocked[&ConditionType::Granted].message;
     assert!(
-        message.contains("serviceAccounts: [airflow-scheduler]"),
+        message.contains("serviceAccounts: [\"airflow-scheduler\"]"),
         "{message}"
     );
     let steps = planned(&world);

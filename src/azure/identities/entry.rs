@@ -61,6 +61,9 @@ impl Listed {
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     identity: Option<AzureIdentity>,
+    /// Credentials that were there before the identity was read last: as long as one of them is, it
+    /// is still the same identity.
+    anchors: Vec<String>,
     listed: Option<Listed>,
     failed: Option<(Instant, AzureError)>,
     pub reads: Pace,
@@ -107,14 +110,12 @@ impl Entry {
         let sent = Instant::now();
         let credentials = azure.credentials(id).await?;
         self.reads.passed(sent);
-        let lost_some = self.listed.as_ref().is_some_and(|before| {
-            let mut before = before.credentials.iter();
-            before.any(|old| !credentials.iter().any(|new| new.is_named(&old.name)))
-        });
-        if lost_some {
+        let mut anchors = self.anchors.iter();
+        if !anchors.any(|name| credentials.iter().any(|c| c.is_named(name))) {
             // Perhaps the identity was deleted and made again, under another client ID.
             identity = azure.identity(id).await?;
             self.identity = Some(identity);
+            self.anchors = credentials.iter().map(|c| c.name.clone()).collect();
         }
         self.listed = Some(Listed {
             at: Instant::now(),

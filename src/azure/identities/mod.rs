@@ -153,14 +153,18 @@ impl Identities {
     /// Deletes the credential `seen`, after all writes to this identity that came before.
     ///
     /// # Errors
-    /// See [`AzureErrorKind`]; a credential or an identity that does not exist is none.
+    /// See [`AzureErrorKind`]; a credential or an identity that does not exist is none. Of an
+    /// application it has to show in a list: a replica of Graph's may not know it yet.
     pub async fn delete(
         &self,
         id: &IdentityId,
         seen: &FederatedCredential,
     ) -> Result<(), AzureError> {
         match self.write(id, Write::Delete { seen }).await {
-            Err(error) if error.kind == AzureErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind == AzureErrorKind::NotFound => match id {
+                IdentityId::Managed(_) => Ok(()),
+                IdentityId::Application(_) => Err(outdated("Graph does not find it")),
+            },
             written => written,
         }
     }

@@ -39,7 +39,9 @@ impl Candidate<'_> {
         if lets_us_in && found.audiences == [self.snapshot.audience.clone()] {
             return self.keep(found, plan);
         }
-        if self.is_ours(found) || lets_us_in && self.adopts(found) {
+        if self.is_ours(found) && (lets_us_in || !self.is_anothers(found))
+            || lets_us_in && self.adopts(found)
+        {
             return self.repair(found, plan);
         }
         let message = if lets_us_in {
@@ -83,8 +85,8 @@ impl Candidate<'_> {
         if adopts || found.is_named(self.name.as_str()) {
             return (Some(found.name.clone()), Progress::Holds);
         }
-        let claims = &self.snapshot.claimed_by_others;
-        let is_shared = claims.contains(&(self.identity.clone(), found.name.clone()));
+        let mut claims = self.snapshot.claims(self.identity, &found.name);
+        let is_shared = claims.next().is_some();
         let name_is_free = !self.live.iter().any(|c| c.is_named(self.name.as_str()));
         if self.is_ours(found) && !is_shared && name_is_free {
             return self.rename(found, plan);
@@ -165,13 +167,22 @@ impl Candidate<'_> {
             .snapshot
             .records()
             .any(|(identity, record)| identity == *self.identity && live.is_named(&record.name));
-        recorded && is_touchable(self.snapshot, live)
+        (recorded || live.is_marked == Some(true)) && is_touchable(self.snapshot, live)
+    }
+
+    /// Whether another object goes by it for another account. Two that chose the same names must
+    /// not take them from each other in turns.
+    fn is_anothers(&self, live: &FederatedCredential) -> bool {
+        let mut claims = self.snapshot.claims(self.identity, &live.name);
+        claims.any(|record| record.subject == live.subject)
     }
 
     /// Whether one that somebody else wrote for this account becomes ours.
     fn adopts(&self, found: &FederatedCredential) -> bool {
         let policy = self.snapshot.object.spec.federation.existing_credentials;
-        policy == ExistingCredentials::Adopt && is_adoptable(self.snapshot, found)
+        // Applications take names that managed identities do not; those are used as they are.
+        let is_named_well = found.name.parse::<CredentialName>().is_ok();
+        policy == ExistingCredentials::Adopt && is_named_well && is_adoptable(self.snapshot, found)
     }
 
     /// The record that is there, whatever its letter case, or a new one.

@@ -1,16 +1,44 @@
 //! The end of recorded credentials that nobody wants any longer.
 
+use std::time::Duration;
+
 use super::{
     super::{Action, Plan, Progress},
     ownership::is_touchable,
 };
 use crate::{
-    api::{ConditionType, CredentialRecord, DeletionPolicy},
+    api::{ConditionType, CredentialRecord, DeletionPolicy, Reason},
     azure::AzureErrorKind,
     model::{IdentityId, Subject},
     observe::Snapshot,
-    problem::Problem,
+    problem::{Problem, Retry},
 };
+
+/// When to look again for a credential that Microsoft Graph did not list.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// What may stay on an identity although the object does not want it any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plan) enum Keep {
+    /// Nothing: no grant covers it.
+    Nothing,
+    /// What another object wants.
+    Claimed,
+    /// Everything: the user said so.
+    All,
+}
+
+impl Keep {
+    /// What the object asks for.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let policy = snapshot.object.spec.federation.deletion_policy;
+        if policy == DeletionPolicy::Retain || snapshot.is_abandoned() {
+            Self::All
+        } else {
+            Self::Claimed
+        }
+    }
+}
 
 /// Plans their deletion. One that is no longer granted goes at once. One that is replaced by
 /// another on a new identity goes last, when everything points to the new one; and not while the
@@ -20,7 +48,7 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
     let Ok(current) = &snapshot.identity else {
         return; // what is wanted is not known
     };
-    let retain = snapshot.object.spec.federation.deletion_policy == DeletionPolicy::Retain;
+    let keep = Keep::of(snapshot);
     let everything_before: Vec<usize> = (0..plan.steps.len()).collect();
     for (identity, record) in snapshot.records() {
         let is_wanted = identity == *current && plan.wants(record, snapshot);
@@ -37,15 +65,9 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
             .iter()
             .any(|a| Some(a.name.as_str()) == account);
         if !is_asked_for {
-            plan.drop_credential(snapshot, &identity, record, retain, Vec::new());
+            plan.drop_credential(snapshot, &identity, record, keep, Vec::new());
         } else if plan.has_successor(record) {
-            plan.drop_credential(
-                snapshot,
-                &identity,
-                record,
-                retain,
-                everything_before.clone(),
-            );
+            plan.drop_credential(snapshot, &identity, record, keep, everything_before.clone());
         }
     }
 }
@@ -55,7 +77,8 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
 pub(in crate::plan) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
     for (identity, record) in snapshot.records() {
         if is_revoked(snapshot, &identity, record) && !plan.is_being_replaced(record) {
-            plan.drop_credential(snapshot, &identity, record, false, Vec::new());
+            // Whoever else has it on record may not keep it either.
+            plan.drop_credential(snapshot, &identity, record, Keep::Nothing, Vec::new());
         }
     }
 }
@@ -72,17 +95,17 @@ impl Plan {
         snapshot: &Snapshot,
         identity: &IdentityId,
         record: &CredentialRecord,
-        retain: bool,
+        keep: Keep,
         after: Vec<usize>,
     ) {
-        if self.is_overwritten(identity, record) {
+        if self.is_taken_over(snapshot, identity, record) {
             self.forgotten.insert(record.clone());
             return;
         }
         if !snapshot.is_ours(&record.issuer) && !snapshot.is_deleting() {
             return; // perhaps it will be known again that the cluster once had this issuer
         }
-        if retain {
+        if keep == Keep::All {
             self.forgotten.insert(record.clone());
             return;
         }
@@ -92,7 +115,15 @@ impl Plan {
             Some(Err(error)) if error.kind == AzureErrorKind::NotFound => None,
             Some(Err(error)) => {
                 let what = format!("cannot list the credentials of identity {identity}");
-                let problem = Problem::azure(&what, identity, error);
+                let mut problem = Problem::azure(&what, identity, error);
+                if !snapshot.is_deleting() && keep != Keep::Nothing {
+                    problem.message = format!(
+                        "{message} It still carries credential {name}, which is no longer wanted. To leave it there: {let_go}",
+                        message = problem.message,
+                        name = record.name,
+                        let_go = snapshot.abandon_command(),
+                    );
+                }
                 self.blocked
                     .entry(ConditionType::CredentialsFederated)
                     .or_insert(problem);
@@ -100,12 +131,27 @@ impl Plan {
             }
             None => None,
         };
-        let claimed = snapshot
-            .claimed_by_others
-            .iter()
-            .any(|(other, name)| other == identity && name.eq_ignore_ascii_case(&record.name));
+        let may_be_hidden = matches!(identity, IdentityId::Application(_))
+            && matches!(listed, Some(Ok(_)))
+            && snapshot.settling.contains(&record.subject);
+        if live.is_none() && may_be_hidden {
+            let problem = Problem {
+                reason: Reason::Waiting,
+                message: format!(
+                    "Microsoft Graph does not list credential {} yet, which was written minutes ago. It is deleted when it shows.",
+                    record.name
+                ),
+                retry: Retry::After(LOOK_AGAIN),
+            };
+            self.blocked
+                .entry(ConditionType::CredentialsFederated)
+                .or_insert(problem);
+            return;
+        }
+        let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
+        let is_kept = keep == Keep::Claimed && is_claimed;
         match live {
-            Some(live) if !claimed && is_touchable(snapshot, live) => {
+            Some(live) if !is_kept && is_touchable(snapshot, live) => {
                 let action = Action::DeleteCredential {
                     record: record.clone(),
                     seen: live.clone(),
@@ -125,15 +171,28 @@ impl Plan {
         })
     }
 
-    /// Whether the credential becomes another's under the same name: the chosen names do when
-    /// the cluster's issuer changes.
-    fn is_overwritten(&self, identity: &IdentityId, record: &CredentialRecord) -> bool {
-        self.steps.iter().any(|step| match &step.action {
+    /// Whether the credential is, or becomes, another's under the same name: the chosen names do
+    /// when the cluster's issuer changes, or the account of a component.
+    fn is_taken_over(
+        &self,
+        snapshot: &Snapshot,
+        identity: &IdentityId,
+        record: &CredentialRecord,
+    ) -> bool {
+        let is_overwritten = self.steps.iter().any(|step| match &step.action {
             Action::PutCredential {
                 identity: of, name, ..
             } => of == identity && name.as_str().eq_ignore_ascii_case(&record.name),
             _ => false,
-        })
+        });
+        let serves_another = snapshot.identity.as_ref() == Ok(identity)
+            && self.accounts.iter().any(|account| {
+                let name = account.credential_name.as_ref();
+                account.subject.to_string() != record.subject
+                    && !matches!(account.credential, Progress::Blocked(_))
+                    && name.is_some_and(|name| name.eq_ignore_ascii_case(&record.name))
+            });
+        is_overwritten || serves_another
     }
 
     /// Whether an account goes by this credential.
@@ -142,11 +201,11 @@ impl Plan {
         if issuer.is_ok_and(|issuer| issuer.as_str() != record.issuer) {
             return false;
         }
-        let mut names = self
-            .accounts
-            .iter()
-            .filter_map(|a| a.credential_name.as_ref());
-        names.any(|name| name.eq_ignore_ascii_case(&record.name))
+        self.accounts.iter().any(|account| {
+            let name = account.credential_name.as_ref();
+            account.subject.to_string() == record.subject
+                && name.is_some_and(|name| name.eq_ignore_ascii_case(&record.name))
+        })
     }
 
     /// Whether the record's subject has a credential on the current identity, or gets one now;

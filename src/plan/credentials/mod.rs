@@ -10,7 +10,7 @@ mod limit;
 mod names;
 mod ownership;
 
-pub(super) use delete::{delete, revoke};
+pub(super) use delete::{Keep, delete, revoke};
 
 use self::{candidate::Candidate, names::names};
 use super::{AccountPlan, Plan, Progress, waiting};
