@@ -210,3 +210,21 @@ fn one_with_a_name_that_we_could_not_write_is_used_as_it_is() {
     assert!(accounts.iter().all(|a| a.federated), "{accounts:?}");
     assert_eq!(on_record(&world).len(), 1, "the scheduler's");
 }
+
+#[test]
+fn a_description_alone_gives_us_what_lets_our_account_in_and_no_more() {
+    let mut world = fresh_application();
+    world.object.spec.federation.credential_name = Some("prod".into());
+    let mut marked = credential("prod-worker", "other-worker");
+    marked.is_marked = Some(true);
+    marked.audiences = vec!["api://other".into()];
+    live(&mut world, &app()).push(marked);
+    let writes = |world: &Snapshot| {
+        let mut steps = planned(world);
+        steps.retain(|s| s.starts_with("write federated credential prod-worker"));
+        steps.len()
+    };
+    assert_eq!(writes(&world), 0, "another object's");
+    live(&mut world, &app())[0].subject = "system:serviceaccount:airflow:airflow-worker".into();
+    assert_eq!(writes(&world), 1, "restored from a backup");
+}

@@ -39,9 +39,12 @@ impl Candidate<'_> {
         if lets_us_in && found.audiences == [self.snapshot.audience.clone()] {
             return self.keep(found, plan);
         }
-        if self.is_ours(found) && (lets_us_in || !self.is_anothers(found))
-            || lets_us_in && self.adopts(found)
-        {
+        let is_to_be_repaired = if lets_us_in {
+            self.is_ours(found) || self.is_marked_ours(found) || self.adopts(found)
+        } else {
+            self.is_ours(found) && !self.is_anothers(found)
+        };
+        if is_to_be_repaired {
             return self.repair(found, plan);
         }
         let message = if lets_us_in {
@@ -167,7 +170,12 @@ impl Candidate<'_> {
             .snapshot
             .records()
             .any(|(identity, record)| identity == *self.identity && live.is_named(&record.name));
-        (recorded || live.is_marked == Some(true)) && is_touchable(self.snapshot, live)
+        recorded && is_touchable(self.snapshot, live)
+    }
+
+    /// Whether a description says that we wrote it, although nothing is on record.
+    fn is_marked_ours(&self, live: &FederatedCredential) -> bool {
+        live.is_marked == Some(true) && is_touchable(self.snapshot, live)
     }
 
     /// Whether another object goes by it for another account. Two that chose the same names must
