@@ -1,4 +1,4 @@
-//! Every error of Azure Resource Manager and Entra, classified once.
+//! Every error of Azure Resource Manager, Microsoft Graph and Entra, classified once.
 //!
 //! Codes and messages: the managed identity REST specification's `CloudError`, and
 //! <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations#errors>.
@@ -85,7 +85,7 @@ const TABLE: &[Row] = &[
 ];
 
 impl AzureErrorKind {
-    /// Classifies an answer of Azure Resource Manager.
+    /// Classifies an answer of Azure Resource Manager or Microsoft Graph.
     #[must_use]
     pub fn of_response(status: u16, code: &str, message: &str) -> Self {
         let message = message.to_ascii_lowercase();

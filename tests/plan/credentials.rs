@@ -211,8 +211,8 @@ fn an_old_identity_keeps_its_credentials_while_the_new_one_cannot_take_them() {
     let mut world = converged();
     move_to(&mut world, "airflow-dev");
     let view = world.azure.get_mut(&id("airflow-dev")).unwrap();
-    view.identity = Err(arm_error(AzureErrorKind::NotFound));
-    view.credentials = Err(arm_error(AzureErrorKind::NotFound));
+    view.identity = Err(azure_error(AzureErrorKind::NotFound));
+    view.credentials = Err(azure_error(AzureErrorKind::NotFound));
     assert_eq!(planned(&world), Vec::<String>::new());
 }
 
@@ -405,8 +405,8 @@ fn a_repair_never_lands_on_a_foreign_credential_that_took_the_new_name() {
 fn an_identity_that_is_gone_has_no_credentials_left_to_speak_of() {
     let mut world = converged();
     let view = world.azure.get_mut(&id("airflow")).unwrap();
-    view.identity = Err(arm_error(AzureErrorKind::NotFound));
-    view.credentials = Err(arm_error(AzureErrorKind::NotFound));
+    view.identity = Err(azure_error(AzureErrorKind::NotFound));
+    view.credentials = Err(azure_error(AzureErrorKind::NotFound));
     let accounts = plan(&world).accounts;
     assert!(
         accounts

@@ -305,10 +305,10 @@ fn take(world: &mut Snapshot, action: &Action) {
 /// Azure does not answer for this identity; what was known of it still is.
 pub fn unreachable(world: &mut Snapshot, identity: &str) {
     let view = world.azure.get_mut(&id(identity)).unwrap();
-    view.credentials = Err(arm_error(AzureErrorKind::Unavailable));
+    view.credentials = Err(azure_error(AzureErrorKind::Unavailable));
 }
 
-pub fn arm_error(kind: AzureErrorKind) -> AzureError {
+pub fn azure_error(kind: AzureErrorKind) -> AzureError {
     AzureError {
         kind,
         status: None,

@@ -57,7 +57,7 @@ fn an_identity_that_is_gone_has_taken_its_credentials_with_it() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
     world.azure.get_mut(&id("airflow")).unwrap().credentials =
-        Err(arm_error(AzureErrorKind::NotFound));
+        Err(azure_error(AzureErrorKind::NotFound));
     let plan = plan(&world);
     assert!(plan.blocked.is_empty());
     assert_eq!(plan.forgotten.len(), 2);

@@ -341,7 +341,7 @@ fn the_ids_of_the_former_identity_are_not_shown_as_those_of_a_new_one() {
     let mut world = converged();
     move_to(&mut world, "new");
     let view = world.azure.get_mut(&id("new")).unwrap();
-    view.identity = Err(arm_error(AzureErrorKind::Unavailable));
+    view.identity = Err(azure_error(AzureErrorKind::Unavailable));
     assert_eq!(read(&world, &StepResult::Done).client_id, None);
 }
 
@@ -349,10 +349,10 @@ fn the_ids_of_the_former_identity_are_not_shown_as_those_of_a_new_one() {
 fn the_ids_of_an_identity_that_is_gone_are_not_shown() {
     let mut world = converged();
     let view = world.azure.get_mut(&id("airflow")).unwrap();
-    view.identity = Err(arm_error(AzureErrorKind::NotFound));
+    view.identity = Err(azure_error(AzureErrorKind::NotFound));
     assert_eq!(read(&world, &StepResult::Done).client_id, None);
     world.azure.get_mut(&id("airflow")).unwrap().identity =
-        Err(arm_error(AzureErrorKind::Unavailable));
+        Err(azure_error(AzureErrorKind::Unavailable));
     assert_eq!(
         read(&world, &StepResult::Done).client_id.as_deref(),
         Some(CLIENT)

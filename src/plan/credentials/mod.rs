@@ -2,7 +2,8 @@
 //!
 //! They have no etag, tag or owner. Ours is one that the status recorded before it was written;
 //! and whatever the record says, only one is touched whose subject lies in the object's own
-//! namespace and whose issuer this cluster has or had. Everything else is somebody else's.
+//! namespace and whose issuer this cluster has or had; and on an application, whose description
+//! says that it is ours. Everything else is somebody else's.
 
 mod candidate;
 mod delete;
