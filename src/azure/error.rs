@@ -198,6 +198,8 @@ mod tests {
         let table = [
             (409, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity", "Too many Federated Identity Credentials are written concurrently for the managed identity '/x'.", ConcurrentWrite),
             (409, "Conflict", "", ConcurrentWrite),
+            (409, "Request_MultipleObjectsWithSameKeyValue", "FederatedIdentityCredential with name x already exists.", Outdated),
+            (400, "InvalidFederatedIdentityCredentialValue", "The combination of issuer and subject must be unique on the app.", DuplicateSubject),
             (409, "ScopeLocked", "The scope cannot perform delete operation because following scope(s) are locked", Locked),
             (400, "BadRequest", "Issuer and subject combination already exists for this Managed Identity.", DuplicateSubject),
             (400, "BadRequest", "Federated identity credentials must have exactly one audience.", Invalid),
