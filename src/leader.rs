@@ -17,12 +17,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     api::OPERATOR,
+    health::Health,
     mandate::Mandate,
     problem::{ClusterError, bounded},
 };
 
 /// The name of the Lease.
 pub const NAME: &str = "airflow-workload-identity";
+/// What is pending, and which loop runs, in the words of the probes.
+const LEASE: &str = "leases airflow-workload-identity";
+const LOOP: &str = "election";
 const CONFLICT: u16 = 409;
 /// How long others wait for a holder of whom nothing is heard.
 const TTL: Duration = Duration::from_secs(15);
@@ -36,6 +40,7 @@ pub struct Candidate {
     leases: Api<Lease>,
     me: String,
     mandate: Arc<Mandate>,
+    health: Arc<Health>,
     /// Another's Lease as last seen, and when it was first seen so.
     seen: Option<(Option<String>, Instant)>,
 }
@@ -43,11 +48,19 @@ pub struct Candidate {
 impl Candidate {
     /// A replica called `me`, which no other may be, in the operator's own namespace.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, me: String, mandate: Arc<Mandate>) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        me: String,
+        mandate: Arc<Mandate>,
+        health: Arc<Health>,
+    ) -> Self {
+        health.pending(LEASE, "not asked for yet");
         Self {
             leases: Api::namespaced(client, namespace),
             me,
             mandate,
+            health,
             seen: None,
         }
     }
@@ -56,7 +69,14 @@ impl Candidate {
     pub async fn win(&mut self) {
         let mut is_told = false;
         loop {
-            match self.take().await {
+            self.health.beat(LOOP);
+            let taken = self.take().await;
+            match &taken {
+                // A replica that waits is as ready as it can be.
+                Ok(_) => self.health.done(LEASE),
+                Err(error) => self.health.explain(LEASE, &error.to_string()),
+            }
+            match taken {
                 Ok(None) => {
                     tracing::info!(lease = NAME, "leading");
                     return;
@@ -77,6 +97,7 @@ impl Candidate {
     /// Renews it; resolves when it is lost.
     pub async fn hold(&mut self) {
         while self.mandate.is_in_term() {
+            self.health.beat(LOOP);
             sleep(PERIOD).await;
             // An answer that comes after the term helps nobody.
             match timeout(TERM, self.take()).await {

@@ -22,7 +22,9 @@
 //! | [`controller`] | watches, retries, and the loop around all of that |
 //! | [`mandate`] | whether this process may write |
 //! | [`leader`] | which of several replicas works |
-//! | [`metrics`] | what is measured |
+//! | [`health`] | whether this process is ready, and alive |
+//! | [`metrics`] | what is measured by looking |
+//! | [`serve`] | metrics and probes over HTTP |
 //! | [`cli`] | the `awi` command |
 
 #![warn(missing_docs)]
@@ -33,6 +35,7 @@ pub mod azure;
 pub mod cli;
 pub mod controller;
 pub mod grant;
+pub mod health;
 pub mod issuers;
 pub mod leader;
 pub mod mandate;
@@ -42,4 +45,5 @@ pub mod observe;
 pub mod plan;
 pub mod problem;
 pub mod secrets;
+pub mod serve;
 pub mod status;

@@ -1,46 +1,123 @@
-//! What is measured, in the OpenMetrics text format.
-//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
+//! What is measured by looking, when somebody asks: who leads, the objects, how full the
+//! identities are. What is counted as it happens stands where it happens.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing};
+use kube::{ResourceExt, core::DeserializeGuard};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{MetricType, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
-use tokio::net::TcpListener;
 
-use crate::azure::Identities;
+use crate::{
+    api::{AirflowWorkloadIdentity, ConditionType, Reason},
+    azure::Identities,
+    mandate::Mandate,
+    observe::Stores,
+};
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Serves `/metrics`. An identity that was not listed for `max_age` is left out.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(
-    listener: TcpListener,
-    identities: Arc<Identities>,
-    max_age: Duration,
-) -> io::Result<()> {
-    let mut registry = Registry::with_prefix("awi");
-    registry.register_collector(Box::new(Quota {
-        identities,
-        max_age,
-    }));
-    let router = Router::new()
-        .route("/metrics", routing::get(answer))
-        .with_state(Arc::new(registry));
-    axum::serve(listener, router).await
+/// Where it is looked.
+#[derive(Clone)]
+pub struct Sources {
+    /// Whether this replica works.
+    pub mandate: Arc<Mandate>,
+    /// The objects; a replica that does not work has none.
+    pub stores: Vec<Stores>,
+    /// The identities.
+    pub identities: Arc<Identities>,
+    /// An identity that was not listed for so long is of no object any longer, and left out.
+    pub max_age: Duration,
 }
 
-async fn answer(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
-    let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = encode(&mut text, &registry);
-    ([(CONTENT_TYPE, OPENMETRICS)], text)
+impl Sources {
+    /// Makes them part of what is measured.
+    pub fn register(self, registry: &mut Registry) {
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The operator's version", build);
+        registry.register_collector(Box::new(Leader(self.mandate)));
+        registry.register_collector(Box::new(Objects(self.stores)));
+        registry.register_collector(Box::new(Quota {
+            identities: self.identities,
+            max_age: self.max_age,
+        }));
+    }
+}
+
+#[derive(Debug)]
+struct Leader(Arc<Mandate>);
+
+impl Collector for Leader {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let gauge = encoder.encode_descriptor(
+            "leader",
+            "Whether this replica is the one that works",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(i64::from(self.0.is_valid())).encode(gauge)
+    }
+}
+
+struct Objects(Vec<Stores>);
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Objects")
+    }
+}
+
+/// What an object's `Ready` condition says: its status and reason.
+fn readiness(object: &DeserializeGuard<AirflowWorkloadIdentity>) -> (&str, String) {
+    let Ok(object) = &object.0 else {
+        return ("False", Reason::InvalidSpec.to_string());
+    };
+    let ready = ConditionType::Ready.to_string();
+    let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+    match conditions.find(|condition| condition.type_ == ready) {
+        Some(condition) => (condition.status.as_str(), condition.reason.clone()),
+        None => ("Unknown", Reason::Waiting.to_string()),
+    }
+}
+
+impl Collector for Objects {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let objects: Vec<_> = self.0.iter().flat_map(|s| s.objects.state()).collect();
+        let mut count = BTreeMap::from([("False", 0i64), ("True", 0), ("Unknown", 0)]);
+        for object in &objects {
+            *count.entry(readiness(object).0).or_default() += 1;
+        }
+        let mut gauge = encoder.encode_descriptor(
+            "objects",
+            "AirflowWorkloadIdentity objects, by the status of their Ready condition",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (ready, count) in count {
+            ConstGauge::new(count).encode(gauge.encode_family(&[("ready", ready)])?)?;
+        }
+
+        let mut gauge = encoder.encode_descriptor(
+            "object_not_ready",
+            "An object that is not ready, and the reason",
+            None,
+            MetricType::Gauge,
+        )?;
+        for object in &objects {
+            let (ready, reason) = readiness(object);
+            if ready == "True" {
+                continue;
+            }
+            let labels = [
+                ("namespace", object.namespace().unwrap_or_default()),
+                ("name", object.name_any()),
+                ("reason", reason),
+            ];
+            ConstGauge::new(1i64).encode(gauge.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// How full each identity is.

@@ -78,7 +78,13 @@ impl Server {
 
     fn replica(self: &Arc<Self>, me: &str) -> (Candidate, Arc<Mandate>) {
         let mandate = Arc::new(Mandate::elected());
-        let candidate = Candidate::new(self.client(), "operator", me.into(), mandate.clone());
+        let candidate = Candidate::new(
+            self.client(),
+            "operator",
+            me.into(),
+            mandate.clone(),
+            Arc::default(),
+        );
         (candidate, mandate)
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
+    calls::{Calls, Operation},
     rest::{Rest, parse},
 };
 use crate::model::{CredentialName, FederatedCredential, ResourceId};
@@ -26,7 +27,12 @@ pub(super) struct ArmClient(Rest);
 
 impl ArmClient {
     /// A client that signs in with `credential`.
-    pub fn new(cloud: &Cloud, transport: &Transport, credential: Arc<dyn TokenCredential>) -> Self {
+    pub fn new(
+        cloud: &Cloud,
+        transport: &Transport,
+        credential: Arc<dyn TokenCredential>,
+        calls: Calls,
+    ) -> Self {
         let scope = cloud.scope();
         Self(Rest::new(
             &cloud.endpoint,
@@ -34,11 +40,15 @@ impl ArmClient {
             cloud,
             transport,
             credential,
+            calls,
         ))
     }
 
     pub async fn identity(&self, id: &ResourceId) -> Result<AzureIdentity, AzureError> {
-        let answer: IdentityBody = self.0.read(self.url(id.as_str())).await?;
+        let answer: IdentityBody = self
+            .0
+            .read(Operation::ReadIdentity, self.url(id.as_str()))
+            .await?;
         Ok(AzureIdentity {
             client_id: answer.properties.client_id,
             tenant_id: Some(answer.properties.tenant_id),
@@ -50,7 +60,7 @@ impl ArmClient {
         id: &ResourceId,
     ) -> Result<Vec<FederatedCredential>, AzureError> {
         let url = self.url(&format!("{id}/federatedIdentityCredentials"));
-        let all: Vec<CredentialBody> = self.0.list(url).await?;
+        let all: Vec<CredentialBody> = self.0.list(Operation::ListCredentials, url).await?;
         Ok(all.into_iter().map(FederatedCredential::from).collect())
     }
 
@@ -64,13 +74,14 @@ impl ArmClient {
         request.insert_header(CONTENT_TYPE, "application/json");
         let body = serde_json::json!({ "properties": properties });
         request.set_body(body.to_string());
-        let body = self.0.send(request).await?;
+        let body = self.0.send(Operation::PutCredential, request).await?;
         parse::<CredentialBody>(&body).map(FederatedCredential::from)
     }
 
     pub async fn delete_credential(&self, id: &ResourceId, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
-        self.0.send(request).await.map(drop)
+        let sent = self.0.send(Operation::DeleteCredential, request).await;
+        sent.map(drop)
     }
 
     fn url(&self, path: &str) -> Url {

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::{AzureError, AzureErrorKind, Cloud, arm::ArmClient, graph::GraphClient};
+use super::{AzureError, AzureErrorKind, Cloud, arm::ArmClient, calls::Calls, graph::GraphClient};
 use crate::model::{CredentialName, FederatedCredential, IdentityId};
 
 /// A client for one cloud and one principal.
@@ -16,6 +16,7 @@ pub struct AzureClient {
     arm: ArmClient,
     /// Only if the operator may touch applications.
     graph: Option<GraphClient>,
+    calls: Calls,
 }
 
 /// What Azure says of an identity.
@@ -65,11 +66,26 @@ impl AzureClient {
         transport: &Transport,
         credential: &Arc<dyn TokenCredential>,
     ) -> Self {
+        let calls = Calls::default();
         Self {
-            arm: ArmClient::new(cloud, transport, credential.clone()),
-            graph: graph
-                .map(|endpoint| GraphClient::new(endpoint, cloud, transport, credential.clone())),
+            arm: ArmClient::new(cloud, transport, credential.clone(), calls.clone()),
+            graph: graph.map(|endpoint| {
+                GraphClient::new(
+                    endpoint,
+                    cloud,
+                    transport,
+                    credential.clone(),
+                    calls.clone(),
+                )
+            }),
+            calls,
         }
+    }
+
+    /// What it asked of Azure so far.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// Reads an identity.

@@ -13,7 +13,11 @@ use azure_core::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AzureError, AzureIdentity, Cloud, CredentialProperties, rest::Rest};
+use super::{
+    AzureError, AzureIdentity, Cloud, CredentialProperties,
+    calls::{Calls, Operation},
+    rest::Rest,
+};
 use crate::model::{CredentialName, FederatedCredential};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -31,16 +35,19 @@ impl GraphClient {
         cloud: &Cloud,
         transport: &Transport,
         credential: Arc<dyn TokenCredential>,
+        calls: Calls,
     ) -> Self {
         let scope = format!("{}/.default", endpoint.as_str().trim_end_matches('/'));
-        Self(Rest::new(endpoint, scope, cloud, transport, credential))
+        Self(Rest::new(
+            endpoint, scope, cloud, transport, credential, calls,
+        ))
     }
 
     /// Whether it exists; Graph does not tell its tenant.
     pub async fn application(&self, id: Uuid) -> Result<AzureIdentity, AzureError> {
         let mut url = self.0.url(&path(id));
         url.query_pairs_mut().append_pair("$select", "appId");
-        let found: ApplicationBody = self.0.read(url).await?;
+        let found: ApplicationBody = self.0.read(Operation::ReadIdentity, url).await?;
         Ok(AzureIdentity {
             client_id: found.app_id,
             tenant_id: None,
@@ -49,7 +56,10 @@ impl GraphClient {
 
     pub async fn credentials(&self, id: Uuid) -> Result<Vec<FederatedCredential>, AzureError> {
         let url = format!("{}/federatedIdentityCredentials", path(id));
-        let all: Vec<CredentialBody> = self.0.list(self.0.url(&url)).await?;
+        let all: Vec<CredentialBody> = self
+            .0
+            .list(Operation::ListCredentials, self.0.url(&url))
+            .await?;
         Ok(all.into_iter().map(FederatedCredential::from).collect())
     }
 
@@ -69,14 +79,15 @@ impl GraphClient {
             properties: properties.clone(),
         };
         request.set_body(serde_json::json!(body).to_string());
-        self.0.send(request).await?;
+        self.0.send(Operation::PutCredential, request).await?;
         // An update is answered without a body.
         Ok(body.into())
     }
 
     pub async fn delete_credential(&self, id: Uuid, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
-        self.0.send(request).await.map(drop)
+        let sent = self.0.send(Operation::DeleteCredential, request).await;
+        sent.map(drop)
     }
 
     fn credential_url(&self, id: Uuid, name: &str) -> Url {

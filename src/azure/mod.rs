@@ -2,6 +2,7 @@
 //! clients for Resource Manager and Microsoft Graph, and their errors. Knows nothing of Kubernetes.
 
 mod arm;
+mod calls;
 mod client;
 mod cloud;
 mod credential;
@@ -10,6 +11,7 @@ mod graph;
 mod identities;
 mod rest;
 
+pub use calls::Calls;
 pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
 pub use credential::{CredentialKind, transport};

@@ -14,7 +14,11 @@ use azure_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{AzureError, AzureErrorKind, Cloud, credential};
+use super::{
+    AzureError, AzureErrorKind, Cloud,
+    calls::{Calls, Operation},
+    credential,
+};
 
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 /// No answer of Azure's stops the work on an identity for longer than this, in seconds.
@@ -27,6 +31,7 @@ const MAX_PAGES: usize = 50;
 pub(super) struct Rest {
     endpoint: Url,
     pipeline: Pipeline,
+    calls: Calls,
 }
 
 impl Rest {
@@ -37,6 +42,7 @@ impl Rest {
         cloud: &Cloud,
         transport: &Transport,
         credential: Arc<dyn TokenCredential>,
+        calls: Calls,
     ) -> Self {
         let auth: Arc<dyn Policy> =
             Arc::new(BearerTokenAuthorizationPolicy::new(credential, [scope]));
@@ -55,6 +61,7 @@ impl Rest {
                 vec![auth],
                 None,
             ),
+            calls,
         }
     }
 
@@ -65,17 +72,26 @@ impl Rest {
         url
     }
 
-    pub async fn read<T: DeserializeOwned>(&self, url: Url) -> Result<T, AzureError> {
-        let body = self.send(Request::new(url, Method::Get)).await?;
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        url: Url,
+    ) -> Result<T, AzureError> {
+        let request = Request::new(url, Method::Get);
+        let body = self.send(operation, request).await?;
         parse(&body)
     }
 
     /// All pages of a list.
-    pub async fn list<T: DeserializeOwned>(&self, mut url: Url) -> Result<Vec<T>, AzureError> {
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        mut url: Url,
+    ) -> Result<Vec<T>, AzureError> {
         let path = url.path().to_owned();
         let mut all = Vec::new();
         for _ in 0..MAX_PAGES {
-            let page: Page<T> = self.read(url).await?;
+            let page: Page<T> = self.read(operation, url).await?;
             all.extend(page.value);
             match page.next_link.filter(|link| !link.is_empty()) {
                 Some(link) => url = self.same_host(&link)?,
@@ -89,7 +105,15 @@ impl Rest {
     }
 
     /// Returns the body of an answer that says that it went well.
-    pub async fn send(&self, mut request: Request) -> Result<Vec<u8>, AzureError> {
+    pub async fn send(
+        &self,
+        operation: Operation,
+        request: Request,
+    ) -> Result<Vec<u8>, AzureError> {
+        self.calls.measure(operation, self.answer(request)).await
+    }
+
+    async fn answer(&self, mut request: Request) -> Result<(u16, Vec<u8>), AzureError> {
         let options = PipelineSendOptions {
             skip_checks: true,
             ..PipelineSendOptions::default()
@@ -102,7 +126,7 @@ impl Rest {
         let status = response.status();
         let body = response.body().as_ref();
         if status.is_success() {
-            return Ok(body.to_vec());
+            return Ok((u16::from(status), body.to_vec()));
         }
         let detail = serde_json::from_slice::<ErrorResponse>(body)
             .ok()

@@ -40,7 +40,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
     let mut value = serde_json::to_value(crd)?;
     simplify(&mut value);
+    begin_unobserved(&mut value);
     Ok(serde_saphyr::to_string(&value)?)
+}
+
+/// An object that nobody has looked at yet must not pass for one that is done: what waits for it
+/// compares generations. <https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus>
+fn begin_unobserved(crd: &mut Value) {
+    let status = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status");
+    if let Some(status) = status {
+        status["default"] = serde_json::json!({ "observedGeneration": -1 });
+    }
 }
 
 fn simplify(value: &mut Value) {

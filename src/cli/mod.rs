@@ -1,7 +1,11 @@
 //! The `awi` command.
 
+mod azure;
 mod crd;
 mod run;
+mod telemetry;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -32,4 +36,15 @@ impl Cli {
             Command::Crd(args) => crd::run(&args),
         }
     }
+}
+
+/// A number and a unit: `500ms`, `30s`, `5m`, `1h`. Zero is refused: it would be a hot loop.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "use a number and a unit, for example 30s or 5m")?;
+    Duration::try_from(parsed)
+        .ok()
+        .filter(|duration| *duration >= Duration::from_millis(100))
+        .ok_or_else(|| "must be at least 100ms".to_owned())
 }

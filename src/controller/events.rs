@@ -16,37 +16,34 @@ use crate::{
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 const NOTE: usize = 1024;
 
-/// The events of a pass.
-pub(super) fn events(
-    plan: &Plan,
-    outcome: &Outcome,
-    before: Option<&AirflowWorkloadIdentityStatus>,
-    after: &AirflowWorkloadIdentityStatus,
-) -> Vec<Event> {
+/// What was done.
+pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
     let mut effects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
     for action in outcome.done(plan) {
         let (reason, what, name) = effect(action);
         effects.entry((reason, what)).or_default().push(name);
     }
-    let effects = effects.into_iter().map(|((reason, what), names)| {
+    let effects = effects.into_iter();
+    let events = effects.map(|((reason, what), names)| {
         event(
             EventType::Normal,
             reason,
             &format!("{what}: {}", names.join(", ")),
         )
     });
+    events.collect()
+}
+
+/// The conditions that turned for better or worse.
+pub(super) fn changes(
+    before: Option<&AirflowWorkloadIdentityStatus>,
+    after: &AirflowWorkloadIdentityStatus,
+) -> Vec<Event> {
     let before = before
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    // The last status of an object that is gone is not news.
-    let conditions = if outcome.gone {
-        &[]
-    } else {
-        after.conditions.as_slice()
-    };
-    effects
-        .chain(conditions.iter().filter_map(|now| change(now, before)))
-        .collect()
+    let changes = after.conditions.iter();
+    changes.filter_map(|now| change(now, before)).collect()
 }
 
 /// The event's reason, what was done, and to which object.

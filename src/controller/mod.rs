@@ -2,13 +2,19 @@
 //! comes.
 
 mod events;
+mod passes;
 mod reconcile;
 mod retry;
 mod watches;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, task::Poll, time::Duration};
 
-use futures::{StreamExt, channel::mpsc};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    channel::mpsc,
+    future::join_all,
+    stream::{self, poll_fn},
+};
 use kube::{
     Client,
     runtime::{
@@ -16,64 +22,95 @@ use kube::{
         events::{Recorder, Reporter},
     },
 };
+use tokio::time::interval;
+
+pub use passes::Passes;
+pub use watches::{Scope, WatchErrors, Watches};
 
 use crate::{
     api::OPERATOR,
     apply::Sinks,
     azure::Identities,
+    health::Health,
     issuers::IssuerHistory,
     mandate::Mandate,
     observe::{IssuerSource, Sources, Stores},
 };
 use reconcile::Context;
-use watches::{Refs, Watches};
+use watches::Refs;
 
-/// What the loop needs to know.
-pub struct Settings {
-    /// How often a converged object is looked at again.
-    pub resync: Duration,
+/// What all scopes share.
+pub struct Shared {
+    /// The API server.
+    pub client: Client,
+    /// Azure.
+    pub identities: Arc<Identities>,
+    /// Whether anything may be written.
+    pub mandate: Arc<Mandate>,
+    /// Who signs the cluster's ServiceAccount tokens.
+    pub issuer: Arc<IssuerSource>,
+    /// Who signed them before.
+    pub history: Arc<IssuerHistory>,
+    /// What is told of the passes.
+    pub passes: Arc<Passes>,
+    /// What is told of the loops.
+    pub health: Arc<Health>,
     /// The audience of federated credentials.
     pub audience: String,
-    /// Who signs the cluster's ServiceAccount tokens.
-    pub issuer: IssuerSource,
-    /// The operator's own namespace.
-    pub namespace: String,
+    /// How often a converged object is looked at again.
+    pub resync: Duration,
 }
 
-/// Runs until `stop` resolves, then lets the passes under way finish.
+/// Runs one controller per scope until `stop` resolves, then lets the passes under way finish.
 pub async fn run(
-    client: Client,
-    identities: Arc<Identities>,
-    mandate: Arc<Mandate>,
-    settings: Settings,
+    shared: &Shared,
+    scopes: Vec<Watches>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let watches = Watches::new(&client);
-    let stores = watches.stores.clone();
-    let history = Arc::new(IssuerHistory::new(client.clone(), &settings.namespace));
-    let (wake, woken) = mpsc::unbounded();
+    let stop = stop.boxed().shared();
+    for name in scopes.iter().flat_map(|watches| &watches.names) {
+        shared.health.pending(name, "not listed yet");
+    }
     let reporter = Reporter {
         controller: OPERATOR.into(),
         instance: std::env::var("POD_NAME").ok(),
     };
+    let recorder = Recorder::new(shared.client.clone(), reporter);
+    let all = scopes
+        .into_iter()
+        .map(|watches| run_scope(shared, watches, recorder.clone(), stop.clone()));
+    join_all(all).await;
+}
+
+async fn run_scope(
+    shared: &Shared,
+    watches: Watches,
+    recorder: Recorder,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let stores = watches.stores;
+    let mandate = shared.mandate.clone();
+    let (wake, woken) = mpsc::unbounded();
+    let beats = heartbeat(watches.controller, shared.health.clone());
     let context = Context::new(
         Sources {
-            client: client.clone(),
+            client: shared.client.clone(),
             stores: stores.clone(),
-            identities: identities.clone(),
-            issuer: settings.issuer,
-            history: history.clone(),
-            audience: settings.audience,
+            identities: shared.identities.clone(),
+            issuer: shared.issuer.clone(),
+            history: shared.history.clone(),
+            audience: shared.audience.clone(),
         },
         Sinks {
-            client: client.clone(),
+            client: shared.client.clone(),
             stores: stores.clone(),
-            identities,
-            history,
-            mandate: mandate.clone(),
+            identities: shared.identities.clone(),
+            history: shared.history.clone(),
+            mandate: shared.mandate.clone(),
         },
-        Recorder::new(client, reporter),
-        settings.resync,
+        recorder,
+        shared.passes.clone(),
+        shared.resync,
         wake,
     );
 
@@ -86,7 +123,7 @@ pub async fn run(
         .watches_stream(watches.deployments, on(&stores, watches::of_workload))
         .watches_stream(watches.stateful_sets, on(&stores, watches::of_workload))
         .watches_stream(watches.configs, on(&stores, watches::of_config))
-        .reconcile_on(woken)
+        .reconcile_on(stream::select(woken, beats))
         .graceful_shutdown_on(async move {
             stop.await;
             mandate.stop();
@@ -103,6 +140,17 @@ pub async fn run(
             }
         })
         .await;
+}
+
+/// A trigger that never comes: it only notes that the controller still polls its triggers.
+fn heartbeat<T>(name: String, health: Arc<Health>) -> impl Stream<Item = T> + Send {
+    let mut ticks = interval(Duration::from_secs(1));
+    poll_fn(move |context| {
+        while ticks.poll_tick(context).is_ready() {
+            health.beat(&name);
+        }
+        Poll::Pending
+    })
 }
 
 /// The mapper of one watch: which objects an event of it concerns.

@@ -14,14 +14,15 @@ use kube::{
     Resource, ResourceExt,
     runtime::{
         controller::Action as Next,
-        events::{Event, Recorder},
+        events::{Event, EventType, Recorder},
         reflector::ObjectRef,
     },
 };
 use tracing::Instrument;
 
 use super::{
-    events::{events, unreadable},
+    events::{changes, effects, unreadable},
+    passes::{Passes, Phase},
     retry::{delay, is_attempt, rest},
     watches::Object,
 };
@@ -45,6 +46,7 @@ pub(super) struct Context {
     sources: Sources,
     sinks: Sinks,
     recorder: Recorder,
+    passes: Arc<Passes>,
     resync: Duration,
     wake: mpsc::UnboundedSender<ObjectRef<Object>>,
     memory: Mutex<HashMap<String, Memory>>,
@@ -65,6 +67,7 @@ impl Context {
         sources: Sources,
         sinks: Sinks,
         recorder: Recorder,
+        passes: Arc<Passes>,
         resync: Duration,
         wake: mpsc::UnboundedSender<ObjectRef<Object>>,
     ) -> Self {
@@ -72,6 +75,7 @@ impl Context {
             sources,
             sinks,
             recorder,
+            passes,
             resync,
             wake,
             memory: Mutex::default(),
@@ -85,7 +89,6 @@ impl Context {
 
     /// An event is news, not state: one that is lost is not sent again.
     async fn publish(&self, event: &Event, about: &ObjectReference) {
-        tracing::debug!(reason = event.reason, note = event.note, "event");
         if let Err(error) = bounded(self.recorder.publish(event, about)).await {
             tracing::debug!("cannot publish an event: {error}");
         }
@@ -110,7 +113,7 @@ pub(super) async fn reconcile(
     );
     async {
         match &guard.0 {
-            Ok(object) => Ok(pass(object, &context).await),
+            Ok(object) => Ok(Box::pin(pass(object, &context)).await),
             Err(invalid) => {
                 tracing::warn!("cannot be read: {}", invalid.error);
                 let event = unreadable(&invalid.error);
@@ -141,16 +144,20 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     }
     let object = context.memory(&uid, |memory| newest(watched, memory.written.as_ref()));
 
+    let passes = &context.passes;
+    let _running = passes.begin();
     let (snapshot, plan) = prepare(&object, context).await;
     let ahead = status(&snapshot, &plan, &Outcome::default(), Timestamp::now());
-    let outcome = apply(&context.sinks, &object, &plan, &ahead).await;
+    let applied = apply(&context.sinks, &object, &plan, &ahead);
+    let outcome = passes.time(Phase::Apply, applied).await;
     let mut problems = problems(&plan, &outcome);
     if !context.sinks.mandate.is_valid() && !problems.is_empty() {
         // What was broken off by the operator's own end is nobody's news.
         return Next::await_change();
     }
     wake_siblings(context, &snapshot, &plan, &outcome);
-    if outcome.results.contains(&StepResult::Done) {
+    let wrote = outcome.results.contains(&StepResult::Done);
+    if wrote {
         context.memory(&uid, |memory| {
             let lately = memory.writes.filter(|(_, at)| at.elapsed() < LATELY);
             let before = lately.map_or(0, |(count, _)| count);
@@ -159,9 +166,9 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     }
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
-    let news = events(&plan, &outcome, object.status.as_ref(), &after);
     if !outcome.gone && object.status.as_ref() != Some(&after) {
-        match write_status(&context.sinks.client, &object, &after).await {
+        let written = write_status(&context.sinks.client, &object, &after);
+        match passes.time(Phase::Status, written).await {
             Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
             Err(problem) => {
                 tracing::warn!("{}", problem.message);
@@ -169,7 +176,15 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
             }
         }
     }
-    for event in &news {
+    passes.count(wrote, &problems);
+    let turns = if outcome.gone {
+        // The last status of an object that is gone is not news.
+        Vec::new()
+    } else {
+        changes(object.status.as_ref(), &after)
+    };
+    turns.iter().for_each(log);
+    for event in effects(&plan, &outcome).iter().chain(&turns) {
         context.publish(event, &object.object_ref(&())).await;
     }
     if outcome.gone {
@@ -191,14 +206,32 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
 /// Reads and plans; once more, if Azure is to be written to on the ground of old news.
 async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan) {
-    let snapshot = observe(&context.sources, object, context.resync).await;
-    let planned = plan(&snapshot);
+    let (snapshot, planned) = look(object, context, context.resync).await;
     if !planned.writes_to_azure() || snapshot.is_at_most(FRESH) {
         return (snapshot, planned);
     }
-    let snapshot = observe(&context.sources, object, FRESH).await;
-    let planned = plan(&snapshot);
+    look(object, context, FRESH).await
+}
+
+async fn look(
+    object: &AirflowWorkloadIdentity,
+    context: &Context,
+    max_age: Duration,
+) -> (Snapshot, Plan) {
+    let passes = &context.passes;
+    let observed = observe(&context.sources, object, max_age);
+    let snapshot = passes.time(Phase::Observe, observed).await;
+    let planned = passes.time(Phase::Plan, async { plan(&snapshot) }).await;
     (snapshot, planned)
+}
+
+/// What turned for better or worse; the effects were logged as they were taken.
+fn log(turn: &Event) {
+    let (reason, note) = (&turn.reason, turn.note.as_deref().unwrap_or_default());
+    match turn.type_ {
+        EventType::Warning => tracing::warn!("{reason}: {note}"),
+        EventType::Normal => tracing::info!("{reason}: {note}"),
+    }
 }
 
 /// What this object let go of may be what another one of the namespace waits for.

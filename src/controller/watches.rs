@@ -1,6 +1,6 @@
 //! What is watched, and which objects an event concerns.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{
     StreamExt, TryStreamExt, future,
@@ -12,12 +12,17 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         Predicate, PredicateConfig, WatchStreamExt, predicates, reflector,
         reflector::{ObjectRef, Store},
         watcher,
     },
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
 };
 use serde::de::DeserializeOwned;
 
@@ -26,6 +31,7 @@ use crate::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
         CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
     },
+    health::Health,
     observe::{EXECUTOR_SELECTORS, POD_TEMPLATES, Stores, Workload},
 };
 
@@ -34,51 +40,123 @@ pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
 pub(super) type Refs = Vec<ObjectRef<Object>>;
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
-/// All watches: the stores that they fill, and the streams that fill them when polled.
-pub(super) struct Watches {
+/// What one controller looks after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All namespaces.
+    Cluster,
+    /// One namespace; and of the kinds that have none, no more than it takes.
+    Namespace(String),
+}
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+/// Watches that broke and were resumed, by kind.
+#[derive(Clone, Debug, Default)]
+pub struct WatchErrors(Family<ByKind, Counter>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: String,
+}
+
+impl WatchErrors {
+    /// Makes them part of what is measured.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "watch_errors",
+            "Watches that broke and were resumed",
+            self.0.clone(),
+        );
+    }
+}
+
+/// All watches of one scope: the stores that they fill, and the streams that fill them when polled.
+pub struct Watches {
+    /// What they fill.
     pub stores: Stores,
-    pub objects: Events<Object>,
-    pub grants: Events<DeserializeGuard<AzureIdentityGrant>>,
-    pub namespaces: Events<PartialObjectMeta<Namespace>>,
-    pub accounts: Events<PartialObjectMeta<ServiceAccount>>,
-    pub secrets: Events<PartialObjectMeta<Secret>>,
-    pub deployments: Events<Deployment>,
-    pub stateful_sets: Events<StatefulSet>,
-    pub configs: Events<ConfigMap>,
+    /// What the controller of this scope is called.
+    pub(super) controller: String,
+    /// What has to be listed before the stores are filled.
+    pub(super) names: Vec<String>,
+    pub(super) objects: Events<Object>,
+    pub(super) grants: Events<DeserializeGuard<AzureIdentityGrant>>,
+    pub(super) namespaces: Events<PartialObjectMeta<Namespace>>,
+    pub(super) accounts: Events<PartialObjectMeta<ServiceAccount>>,
+    pub(super) secrets: Events<PartialObjectMeta<Secret>>,
+    pub(super) deployments: Events<Deployment>,
+    pub(super) stateful_sets: Events<StatefulSet>,
+    pub(super) configs: Events<ConfigMap>,
 }
 
 impl Watches {
-    pub fn new(client: &Client) -> Self {
+    /// The watches of a scope. Nothing is asked for before [`run`](super::run) polls them.
+    #[must_use]
+    pub fn new(client: &Client, scope: &Scope, health: &Arc<Health>, errors: &WatchErrors) -> Self {
         let everything = watcher::Config::default().any_semantic();
         let ours = everything
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-
+        let named = match scope {
+            Scope::Cluster => everything.clone(),
+            // The only one that a role can grant by name.
+            Scope::Namespace(name) => everything.clone().fields(&format!("metadata.name={name}")),
+        };
         // What was written and what is granted is not read from an API server that lags behind.
         let latest = watcher::Config::default();
-        let (objects, object_events) = watch::<Object>(client, latest.clone(), |_| ());
-        let (grants, grant_events) = watch(client, latest, |_| ());
-        let (namespaces, namespace_events) = watch(client, everything.clone(), trim_metadata);
-        let (accounts, account_events) = watch(client, everything.clone(), trim_account);
-        let (secrets, secret_events) = watch(client, ours, |_| ());
-        let (deployments, deployment_events) =
-            watch(client, everything.clone(), |deployment: &mut Deployment| {
+
+        let mut all = Builder {
+            scope,
+            health,
+            errors,
+            names: Vec::new(),
+        };
+        let controller = all.name("controller", None);
+        let grants = Api::all(client.clone());
+        let namespaces = Api::all(client.clone());
+        let (objects, object_events) =
+            all.watch::<Object>(scope.api(client), latest.clone(), |_| ());
+        let (grants, grant_events) = all.watch(grants, latest, |_| ());
+        let (namespaces, namespace_events) = all.watch(namespaces, named, trim_metadata);
+        let (accounts, account_events) =
+            all.watch(scope.api(client), everything.clone(), trim_account);
+        let (secrets, secret_events) = all.watch(scope.api(client), ours, |_| ());
+        let (deployments, deployment_events) = all.watch(
+            scope.api(client),
+            everything.clone(),
+            |deployment: &mut Deployment| {
                 deployment.status = None;
                 trim(
                     &mut deployment.metadata,
                     deployment.spec.as_mut().map(|spec| &mut spec.template),
                 );
-            });
-        let (stateful_sets, stateful_set_events) =
-            watch(client, everything.clone(), |set: &mut StatefulSet| {
+            },
+        );
+        let (stateful_sets, stateful_set_events) = all.watch(
+            scope.api(client),
+            everything.clone(),
+            |set: &mut StatefulSet| {
                 set.status = None;
                 trim(
                     &mut set.metadata,
                     set.spec.as_mut().map(|spec| &mut spec.template),
                 );
-            });
-        let executors = EXECUTOR_SELECTORS
-            .map(|selector| watch(client, everything.clone().labels(selector), trim_config));
+            },
+        );
+        let executors = EXECUTOR_SELECTORS.map(|selector| {
+            let labelled = everything.clone().labels(selector);
+            all.watch(scope.api(client), labelled, trim_config)
+        });
         let (configs, config_events): (Vec<_>, Vec<_>) = executors.into_iter().unzip();
         // Not for our own status writes; but a generation-only predicate would swallow "the
         // finalizer was added". The other kinds have no generation that tells of a deletion.
@@ -86,6 +164,8 @@ impl Watches {
             .combine(predicates::finalizers)
             .combine(predicates::annotations);
         Self {
+            controller,
+            names: all.names,
             stores: Stores {
                 objects,
                 grants,
@@ -121,37 +201,92 @@ fn backoff() -> watcher::ExponentialBackoff {
         .into()
 }
 
-/// A store, and the stream of all objects that came, changed or went. A watch that breaks is
-/// resumed here; its error goes no further, because one error makes the controller hold back all
-/// of its triggers for up to a minute.
-fn watch<K>(
-    client: &Client,
-    config: watcher::Config,
-    trim: impl Fn(&mut K) + Send + 'static,
-) -> (Store<K>, Events<K>)
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), config)
-        .backoff(backoff())
-        .modify(move |object| trim(object))
-        .reflect(writer)
-        .touched_objects()
-        .inspect_err(report)
-        .filter(|event| future::ready(event.is_ok()));
-    (store, events.boxed())
+/// What all watches of a scope share.
+struct Builder<'a> {
+    scope: &'a Scope,
+    health: &'a Arc<Health>,
+    errors: &'a WatchErrors,
+    names: Vec<String>,
 }
 
-fn report(error: &watcher::Error) {
+impl Builder<'_> {
+    /// A store, and the stream of all objects that came, changed or went. A watch that breaks is
+    /// resumed here; its error goes no further, because one error makes the controller hold back
+    /// all of its triggers for up to a minute.
+    fn watch<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        trim: impl Fn(&mut K) + Send + 'static,
+    ) -> (Store<K>, Events<K>)
+    where
+        K: Resource<DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let kind = K::plural(&()).into_owned();
+        let name = self.name(&kind, config.label_selector.as_deref());
+        self.names.push(name.clone());
+        let (listed, broken) = (self.health.clone(), self.health.clone());
+        let listed_name = name.clone();
+        let errors = self.errors.0.get_or_create_owned(&ByKind { kind });
+
+        let (store, writer) = reflector::store();
+        let events = watcher(api, config)
+            .backoff(backoff())
+            .modify(move |object| trim(object))
+            .reflect(writer)
+            .inspect_ok(move |event| {
+                if matches!(event, watcher::Event::InitDone) {
+                    listed.done(&listed_name);
+                }
+            })
+            .touched_objects()
+            .inspect_err(move |error| {
+                let text = describe(error);
+                tracing::warn!("the watch of {name} broke and is resumed: {text}");
+                broken.explain(&name, &text);
+                errors.inc();
+            })
+            .filter(|event| future::ready(event.is_ok()));
+        (store, events.boxed())
+    }
+
+    fn name(&self, kind: &str, selector: Option<&str>) -> String {
+        let selected = selector.map(|selector| format!(" with {selector}"));
+        let there = match self.scope {
+            Scope::Cluster => None,
+            Scope::Namespace(namespace) => Some(format!(" for namespace {namespace}")),
+        };
+        let more = |part: Option<String>| part.unwrap_or_default();
+        format!("{kind}{}{}", more(selected), more(there))
+    }
+}
+
+fn describe(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status))
+        | WatchError(status) => match status.code {
+            404 => {
+                "not served; are the CRDs installed? kubectl apply --server-side -k crds/".into()
+            }
+            code => format!("{code} {}", status.message),
+        },
+        other => chain(other),
+    }
+}
+
+/// An error with its causes, each of which is said once.
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         if !text.contains(&cause_text) {
@@ -159,14 +294,7 @@ fn report(error: &watcher::Error) {
         }
         source = cause.source();
     }
-    let is_not_found = matches!(
-        error,
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found()
-    );
-    if is_not_found {
-        text.push_str(". Are the CRDs installed? kubectl apply -f crds/");
-    }
-    tracing::warn!("a watch broke and is resumed: {text}");
+    text
 }
 
 /// Objects that a grant may concern: it may name their namespace now, or have named it before.

@@ -50,7 +50,7 @@ pub struct Sources {
     /// Azure.
     pub identities: Arc<Identities>,
     /// Who signs the cluster's ServiceAccount tokens.
-    pub issuer: IssuerSource,
+    pub issuer: Arc<IssuerSource>,
     /// Who signed them before.
     pub history: Arc<IssuerHistory>,
     /// The audience of federated credentials in this cloud.
