@@ -5,6 +5,7 @@ SHELL := bash
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kubectl
+JUDGES := helm helm-docs helm-schema promtool prometheus gitops
 PYTHON_REQUIREMENTS := $(wildcard tests/*/requirements.txt)
 
 .PHONY: help
@@ -21,7 +22,7 @@ demo-stop: ## end the demo that KEEP=1 left running
 	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; else echo 'No demo is running.'; fi
 
 .PHONY: test
-test: tools control-plane python ## run all tests
+test: tools control-plane judges python ## run all tests
 	cargo build --workspace --bins
 	cargo test --workspace
 
@@ -31,9 +32,10 @@ check: tools ## look at format and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: generate
-generate: tools ## write crds/ anew
+generate: tools ## write crds/, and what comes from it and the chart, anew
 	cargo build --workspace --bins
 	$(BIN)/awi crd --out crds
+	@charts/generate
 
 .PHONY: tools
 tools:
@@ -42,7 +44,12 @@ tools:
 # The binaries that the tests use, before the tests: it takes minutes the first time.
 .PHONY: control-plane
 control-plane:
-	@tests/controlplane/build $(CONTROL_PLANE) >/dev/null
+	@tests/binaries/build $(CONTROL_PLANE) >/dev/null
+
+# Other projects' programs, which tests ask what they make of the chart, the rules and the status.
+.PHONY: judges
+judges:
+	@tests/binaries/build $(JUDGES) >/dev/null
 
 .PHONY: python
 python:

@@ -1,5 +1,6 @@
 //! The real control plane: etcd, kube-apiserver and kube-controller-manager.
 
+use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ impl ControlPlane {
         let files = &self.files;
         let mut command = self
             .reaper
-            .command(self.binaries.path("kube-controller-manager"))?;
+            .command(&self.binaries.kube_controller_manager)?;
         command
             .arg(flag("kubeconfig", files.controllers_kubeconfig.display()))
             .arg(flag(
@@ -104,7 +105,7 @@ impl ControlPlane {
             audit_log,
             ..
         } = &self.files;
-        let mut command = self.reaper.command(self.binaries.path("kube-apiserver"))?;
+        let mut command = self.reaper.command(&self.binaries.kube_apiserver)?;
         command
             .arg(flag("etcd-servers", url("http", self.ports.etcd)))
             .arg(flag("secure-port", self.ports.apiserver))
@@ -177,7 +178,7 @@ impl ControlPlane {
         let path = &self.files.audit_log;
         let log =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        audit::parse(&log)
+        audit::parse_audit_log(&log)
     }
 }
 
@@ -219,9 +220,19 @@ impl Files {
                 "system:kube-controller-manager",
             )?,
             audit_policy,
-            audit_log: folder.join("audit.log"),
+            audit_log: audit_log(folder)?,
         })
     }
+}
+
+/// In the folder that `$LAB_AUDIT_LOGS` names, the log of a lab outlives it.
+fn audit_log(scratch: &Path) -> Result<PathBuf> {
+    let Some(folder) = env::var_os("LAB_AUDIT_LOGS").map(PathBuf::from) else {
+        return Ok(scratch.join("audit.log"));
+    };
+    fs::create_dir_all(&folder)?;
+    let lab = scratch.file_name().unwrap_or_default().to_string_lossy();
+    Ok(folder.join(format!("{lab}.log")))
 }
 
 struct Ports {
@@ -249,7 +260,7 @@ impl Ports {
 
 fn start_etcd(reaper: &Arc<Reaper>, binaries: &Binaries, ports: &Ports) -> Result<Process> {
     let (client, peer) = (url("http", ports.etcd), url("http", ports.etcd_peer));
-    let mut command = reaper.command(binaries.path("etcd"))?;
+    let mut command = reaper.command(&binaries.etcd)?;
     command
         .arg(flag("data-dir", reaper.scratch().join("etcd").display()))
         .arg(flag("listen-client-urls", &client))

@@ -33,7 +33,7 @@ pub const FOREIGN: ManagedIdentity =
     ManagedIdentity::new("other", "foreign", "00000000-0000-0000-0000-00000000000d");
 
 /// The operator's own.
-pub(crate) const OPERATOR: ManagedIdentity = ManagedIdentity::new(
+pub const OPERATOR: ManagedIdentity = ManagedIdentity::new(
     "platform",
     "awi-operator",
     "00000000-0000-0000-0000-00000000000e",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
@@ -15,12 +16,12 @@ use tokio::sync::OnceCell;
 
 use crate::audit::AuditEntry;
 use crate::azure::Azure;
-use crate::binaries::{Binaries, repository};
+use crate::binaries::{Binaries, repository, tool};
 use crate::control_plane::ControlPlane;
 use crate::emulator::Emulator;
 use crate::identities::{self, ADMIN, EXCHANGE_AUDIENCE};
 use crate::kubeconfig;
-use crate::operator::{self, Operator, OperatorOptions};
+use crate::operator::{self, Launch, Operator, OperatorOptions};
 use crate::pki::Authority;
 use crate::reaper::{Entry, Reaper};
 
@@ -33,6 +34,8 @@ const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 pub struct LabOptions {
     /// Flags of the emulator, such as `--throttle`.
     pub emulator_args: Vec<String>,
+    /// Leave it to the test to install the CRDs.
+    pub without_crds: bool,
 }
 
 /// Everything in it ends when it is dropped, or when the process that holds it ends in any way.
@@ -71,7 +74,9 @@ impl Lab {
             operators: AtomicUsize::new(0),
             reaper,
         };
-        lab.install_crds().await?;
+        if !options.without_crds {
+            lab.install_crds().await?;
+        }
         lab.control_plane.start_controllers().await?;
         lab.install_own_objects().await?;
         Ok(lab)
@@ -108,22 +113,35 @@ impl Lab {
 
     /// Runs the real kubectl as the administrator, and returns what it prints.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let mut command = self.reaper.command(self.binaries.path("kubectl"))?;
+        self.run(&self.binaries.kubectl, args).await
+    }
+
+    /// Runs the real helm as the administrator, and returns what it prints.
+    pub async fn helm(&self, args: &[&str]) -> Result<String> {
+        self.run(&tool("helm")?, args).await
+    }
+
+    async fn run(&self, program: &Path, args: &[&str]) -> Result<String> {
+        let mut command = self.reaper.command(program)?;
         command
             .args(args)
             .env("KUBECONFIG", self.kubeconfig())
             .env("KUBECACHEDIR", self.kubectl_cache())
+            .env("HELM_CACHE_HOME", self.scratch().join("helm"))
+            .env("HELM_CONFIG_HOME", self.scratch().join("helm"))
+            .env("HELM_DATA_HOME", self.scratch().join("helm"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = tokio::process::Command::from(command)
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start kubectl")?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let _entry = child.id().map(|id| Entry::new(&self.reaper, id));
         let output = child.wait_with_output().await?;
         if !output.status.success() {
             bail!(
-                "kubectl {}: {}",
+                "{} {}: {}",
+                program.display(),
                 args.join(" "),
                 String::from_utf8_lossy(&output.stderr).trim_end()
             );
@@ -182,29 +200,48 @@ impl Lab {
     /// Starts `awi run` with the identity and the rights that an installation gives it.
     pub async fn start_operator(&self, awi: &Path, options: OperatorOptions) -> Result<Operator> {
         for manifest in [
-            "namespace.yaml",
-            "service-account.yaml",
-            "rbac.yaml",
-            "reader-role.yaml",
+            "base/namespace.yaml",
+            "base/service-account.yaml",
+            "base/rbac.yaml",
+            "components/reader-role/role.yaml",
         ] {
             self.apply(&repository().join("deploy").join(manifest))
                 .await?;
         }
-        let (namespace, name) = operator::SERVICE_ACCOUNT;
-        let tokens = operator::Tokens {
-            kubernetes: self.request_token(namespace, name, Vec::new()).await?,
-            exchange: self.mint_token(namespace, name, EXCHANGE_AUDIENCE).await?,
-        };
+        let server = self.control_plane.server();
+        let launch = Launch::of_options(options, &self.emulator, &server);
+        self.launch(awi, &self.next_pod(), launch).await
+    }
+
+    /// Starts `awi` as a pod of a Deployment in this lab would, with its arguments and rights.
+    pub async fn start_deployment(
+        &self,
+        awi: &Path,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Operator> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client().await?, namespace);
+        let deployment = deployments.get(name).await?;
+        let server = self.control_plane.server();
+        let pod = self.next_pod();
+        let launch = Launch::of_deployment(&deployment, &pod, &self.emulator, &server)?;
+        self.launch(awi, &pod, launch).await
+    }
+
+    fn next_pod(&self) -> String {
         let number = self.operators.fetch_add(1, Ordering::Relaxed) + 1;
-        Operator::start(
-            &self.reaper,
-            &self.emulator,
-            &self.control_plane.server(),
-            &format!("awi-{number}"),
-            awi,
-            &tokens,
-            options,
-        )
+        format!("awi-{number}")
+    }
+
+    async fn launch(&self, awi: &Path, pod: &str, launch: Launch) -> Result<Operator> {
+        let (namespace, account) = (&launch.namespace, &launch.account);
+        let tokens = operator::Tokens {
+            kubernetes: self.request_token(namespace, account, Vec::new()).await?,
+            exchange: self
+                .mint_token(namespace, account, EXCHANGE_AUDIENCE)
+                .await?,
+        };
+        Operator::start(&self.reaper, &self.emulator, pod, awi, &tokens, launch)
     }
 
     /// Ends the API server at once, as an outage does.
@@ -246,10 +283,9 @@ impl Lab {
 
     async fn install_crds(&self) -> Result<()> {
         let crds = repository().join("crds");
-        if !crds.is_dir() {
-            return Ok(());
-        }
-        self.apply(&crds).await?;
+        let crds = crds.to_str().context("a path that is not UTF-8")?;
+        self.kubectl(&["apply", "--server-side", "--kustomize", crds])
+            .await?;
         self.kubectl(&[
             "wait",
             "--for=condition=Established",

@@ -27,9 +27,9 @@ mod process;
 mod python;
 mod reaper;
 
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, parse_audit_log};
 pub use azure::{Azure, Credential};
-pub use binaries::{repository, workspace_binary};
+pub use binaries::{go_module, repository, tool, workspace_binary};
 pub use emulator::{AzureRequest, Counts, Emulator, TokenAnswer};
 pub use lab::{Lab, LabOptions};
 pub use operator::{Operator, OperatorOptions};

@@ -6,18 +6,24 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::EnvVar;
+
+use tokio::time::{sleep, timeout};
 
 use crate::emulator::Emulator;
 use crate::identities::{OPERATOR, TENANT_ID};
 use crate::kubeconfig;
-use crate::process::Process;
+use crate::process::{Process, tail};
 use crate::reaper::Reaper;
 
 /// Namespace and name, as in deploy/.
 pub(crate) const SERVICE_ACCOUNT: (&str, &str) =
     ("airflow-workload-identity", "airflow-workload-identity");
 
+const START_LIMIT: Duration = Duration::from_secs(20);
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// How to run the operator.
@@ -25,6 +31,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub struct OperatorOptions {
     /// How often it looks at Azure without a reason.
     pub resync: String,
+    /// Where it finds the API server, if not where it is.
+    pub api_server: Option<String>,
     pub extra_args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -33,6 +41,7 @@ impl Default for OperatorOptions {
     fn default() -> Self {
         Self {
             resync: "5m".to_owned(),
+            api_server: None,
             extra_args: Vec::new(),
             env: Vec::new(),
         }
@@ -42,6 +51,91 @@ impl Default for OperatorOptions {
 /// A running `awi run`; killed when dropped.
 pub struct Operator {
     process: Process,
+    http: reqwest::Client,
+}
+
+/// How `awi` is called, and as whom.
+pub(crate) struct Launch {
+    pub(crate) namespace: String,
+    pub(crate) account: String,
+    pub(crate) api_server: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// As tests and the demo want it.
+    pub(crate) fn of_options(options: OperatorOptions, emulator: &Emulator, server: &str) -> Self {
+        let url = emulator.url();
+        let ca = emulator.ca_path().display().to_string();
+        let args = [
+            "run",
+            "--cloud=custom",
+            "--http-address=127.0.0.1:0",
+            &format!("--resync={}", options.resync),
+            &format!("--azure-endpoint={url}"),
+            &format!("--azure-audience={url}"),
+            &format!("--azure-authority={url}"),
+            &format!("--azure-graph-endpoint={url}"),
+            &format!("--extra-ca={ca}"),
+        ];
+        let mut env = vec![("POD_NAMESPACE".to_owned(), SERVICE_ACCOUNT.0.to_owned())];
+        env.extend(options.env);
+        Self {
+            namespace: SERVICE_ACCOUNT.0.to_owned(),
+            account: SERVICE_ACCOUNT.1.to_owned(),
+            api_server: options.api_server.unwrap_or_else(|| server.to_owned()),
+            args: args
+                .map(str::to_owned)
+                .into_iter()
+                .chain(options.extra_args)
+                .collect(),
+            env,
+        }
+    }
+
+    /// As a pod of a Deployment would be started; but for a port that is free and a file that is
+    /// here.
+    pub(crate) fn of_deployment(
+        deployment: &Deployment,
+        pod: &str,
+        emulator: &Emulator,
+        server: &str,
+    ) -> Result<Self> {
+        let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
+        let template = deployment.spec.as_ref().map(|spec| &spec.template);
+        let spec = template.and_then(|template| template.spec.as_ref());
+        let container = spec.and_then(|spec| spec.containers.first());
+        let (spec, container) = spec.zip(container).context("a Deployment without a pod")?;
+        let ca = format!("--extra-ca={}", emulator.ca_path().display());
+        let here = |arg: &String| match arg.split_once('=') {
+            Some(("--http-address", _)) => "--http-address=127.0.0.1:0".to_owned(),
+            Some(("--extra-ca", _)) => ca.clone(),
+            _ => arg.clone(),
+        };
+        let value = |var: &EnvVar| {
+            let source = var.value_from.as_ref()?.field_ref.as_ref()?;
+            match source.field_path.as_str() {
+                "metadata.name" => Some(pod.to_owned()),
+                "metadata.namespace" => Some(namespace.clone()),
+                _ => None,
+            }
+        };
+        let env = container.env.iter().flatten().map(|var| {
+            let value = var.value.clone().or_else(|| value(var));
+            Ok((
+                var.name.clone(),
+                value.with_context(|| format!("variable {}", var.name))?,
+            ))
+        });
+        Ok(Self {
+            args: container.args.iter().flatten().map(here).collect(),
+            env: env.collect::<Result<_>>()?,
+            account: spec.service_account_name.clone().unwrap_or_default(),
+            api_server: server.to_owned(),
+            namespace,
+        })
+    }
 }
 
 pub(crate) struct Tokens {
@@ -55,47 +149,66 @@ impl Operator {
     pub(crate) fn start(
         reaper: &Arc<Reaper>,
         emulator: &Emulator,
-        api_server: &str,
         name: &str,
         awi: &Path,
         tokens: &Tokens,
-        options: OperatorOptions,
+        launch: Launch,
     ) -> Result<Self> {
         let file = |suffix: &str| reaper.scratch().join(format!("{name}.{suffix}"));
         let token_file = file("token");
         fs::write(&token_file, &tokens.exchange)?;
         let user = kubeconfig::token_user(&tokens.kubernetes);
-        let kubeconfig =
-            kubeconfig::write(file("kubeconfig"), api_server, emulator.ca_path(), &user)?;
+        let kubeconfig = kubeconfig::write(
+            file("kubeconfig"),
+            &launch.api_server,
+            emulator.ca_path(),
+            &user,
+        )?;
 
         let url = emulator.url();
         let mut command = reaper.command(awi)?;
         command
-            .args(["run", "--cloud", "custom", "--resync", &options.resync])
-            .args([
-                "--azure-endpoint",
-                url,
-                "--azure-audience",
-                url,
-                "--azure-authority",
-                url,
-                "--azure-graph-endpoint",
-                url,
-            ])
-            .arg("--extra-ca")
-            .arg(emulator.ca_path())
-            .args(options.extra_args)
+            .args(launch.args)
             .env("KUBECONFIG", kubeconfig)
-            .env("POD_NAMESPACE", SERVICE_ACCOUNT.0)
             .env("AZURE_CLIENT_ID", OPERATOR.client_id)
             .env("AZURE_TENANT_ID", TENANT_ID)
             .env("AZURE_FEDERATED_TOKEN_FILE", token_file)
             .env("AZURE_AUTHORITY_HOST", url)
             .env("NO_PROXY", "127.0.0.1")
-            .envs(options.env);
+            .envs(launch.env);
         Ok(Self {
             process: Process::start(reaper, name, command)?,
+            http: reqwest::Client::builder().no_proxy().build()?,
         })
+    }
+
+    /// What it serves over HTTP: status and body.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("{}{path}", self.url().await?);
+        let answer = self.http.get(url).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Where it serves, once it does.
+    pub async fn url(&self) -> Result<String> {
+        let port = async {
+            loop {
+                // In a line of text or of JSON.
+                let log = self.log();
+                let told = log.split_once("serving").and_then(|(_, told)| {
+                    let (_, port) = told.split_once("127.0.0.1:")?;
+                    port.split(|c: char| !c.is_ascii_digit()).next()
+                });
+                if let Some(port) = told {
+                    return port.to_owned();
+                }
+                sleep(PROBE_INTERVAL).await;
+            }
+        };
+        let port = timeout(START_LIMIT, port)
+            .await
+            .with_context(|| format!("it does not serve:\n{}", tail(&self.log(), 20)))?;
+        Ok(format!("http://127.0.0.1:{port}"))
     }
 
     /// All that it has logged.

@@ -1,4 +1,4 @@
-module controlplane
+module kubernetes
 
 go 1.26.0
 
