@@ -77,7 +77,12 @@ async fn of_operator(lab: &Lab, operation: &str) -> Vec<AzureRequest> {
 fn two_hundred_objects_share_ten_identities_under_azures_documented_throttle() {
     run(async {
         let emulator_args = ["--write-window-ms", "20"].map(str::to_owned).into();
-        let lab = Lab::start(LabOptions { emulator_args }).await.unwrap();
+        let lab = Lab::start(LabOptions {
+            emulator_args,
+            ..LabOptions::default()
+        })
+        .await
+        .unwrap();
         let operator = lab.start_operator(awi(), often()).await.unwrap();
         let world = World::of(&lab, &operator, "crowd").await;
         for identity in 0..IDENTITIES {
@@ -130,7 +135,12 @@ fn two_hundred_objects_share_ten_identities_under_azures_documented_throttle() {
 fn another_cluster_that_hammers_the_same_identity_delays_and_breaks_nothing() {
     run(async {
         let emulator_args = ["--write-window-ms", "100"].map(str::to_owned).into();
-        let lab = Lab::start(LabOptions { emulator_args }).await.unwrap();
+        let lab = Lab::start(LabOptions {
+            emulator_args,
+            ..LabOptions::default()
+        })
+        .await
+        .unwrap();
         let operator = lab.start_operator(awi(), often()).await.unwrap();
         let world = World::of(&lab, &operator, "hammered").await;
         let id = resource_id("hammered-0");

@@ -1,39 +1,138 @@
-//! What the README tells to apply is taken by the API server, Pod Security included.
+//! What the README tells to apply is taken by the API server, Pod Security included, and applied
+//! again it changes nothing.
 
-use lab::{Lab, LabOptions, OperatorOptions};
+use lab::{Lab, LabOptions};
 
-use crate::world::{World, awi, run};
+use crate::world::run;
+
+const NAMESPACE: &str = "airflow-workload-identity";
+
+fn path(below: &str) -> String {
+    lab::repository().join(below).display().to_string()
+}
+
+/// The CRDs of the Prometheus operator, from its Go module.
+fn prometheus_operator() -> String {
+    let module = "github.com/prometheus-operator/prometheus-operator@v0.85.0";
+    let folder = lab::go_module(module).unwrap();
+    let folder = folder.join("example/prometheus-operator-crd");
+    let file = |kind: &str| {
+        let file = folder.join(format!("monitoring.coreos.com_{kind}.yaml"));
+        std::fs::read_to_string(file).unwrap()
+    };
+    format!(
+        "{}\n---\n{}",
+        file("prometheusrules"),
+        file("servicemonitors")
+    )
+}
 
 #[test]
-fn the_manifests_of_deploy_are_taken_and_their_pods_are_admitted() {
+fn each_overlay_is_taken_its_pods_are_admitted_and_applied_again_it_changes_nothing() {
+    run(async {
+        for overlay in ["namespaced", "policies", "monitoring"] {
+            let lab = Lab::start(LabOptions::default()).await.unwrap();
+            lab.kubectl(&["create", "namespace", "airflow"])
+                .await
+                .unwrap();
+            let crds = lab.scratch().join("prometheus-operator.yaml");
+            std::fs::write(&crds, prometheus_operator()).unwrap();
+            lab.apply(&crds).await.unwrap();
+
+            let folder = path(&format!("deploy/overlays/{overlay}"));
+            lab.kubectl(&["apply", "--server-side", "-k", &folder])
+                .await
+                .unwrap();
+            lab.kubectl(&["apply", "-f", &path("deploy/samples")])
+                .await
+                .unwrap();
+            // Exits with 1 where anything would change.
+            lab.kubectl(&["diff", "--server-side", "-k", &folder])
+                .await
+                .unwrap();
+            lab.kubectl(&["diff", "-f", &path("deploy/samples")])
+                .await
+                .unwrap();
+
+            let replicas = "--for=jsonpath={.status.replicas}=2";
+            let deployment = format!("deployment/{NAMESPACE}");
+            let args = [
+                "wait",
+                replicas,
+                &deployment,
+                "-n",
+                NAMESPACE,
+                "--timeout=30s",
+            ];
+            lab.kubectl(&args).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_status_of_an_object_is_the_operators_alone_once_it_is_guarded() {
     run(async {
         let lab = Lab::start(LabOptions::default()).await.unwrap();
-        let deploy = lab::repository().join("deploy");
-        let deploy = deploy.to_str().unwrap();
-        lab.kubectl(&["apply", "-k", deploy]).await.unwrap();
-        lab.kubectl(&["create", "namespace", "airflow"])
+        let folder = path("deploy/overlays/policies");
+        lab.kubectl(&["apply", "--server-side", "-k", &folder])
             .await
             .unwrap();
-        lab.kubectl(&["apply", "-f", &format!("{deploy}/samples")])
+        for line in [
+            "create namespace airflow",
+            "create serviceaccount tenant -n airflow",
+            "create clusterrole writes-status --verb=get,patch --resource=airflowworkloadidentities,airflowworkloadidentities/status",
+            "create rolebinding tenant -n airflow --clusterrole=writes-status --serviceaccount=airflow:tenant",
+            "create rolebinding operator -n airflow --clusterrole=writes-status --serviceaccount=airflow-workload-identity:airflow-workload-identity",
+        ] {
+            lab.kubectl(&line.split(' ').collect::<Vec<_>>())
+                .await
+                .unwrap();
+        }
+        lab.kubectl(&["apply", "-f", &path("deploy/samples")])
             .await
             .unwrap();
-
-        let operator = lab
-            .start_operator(awi(), OperatorOptions::default())
-            .await
-            .unwrap();
-        let world = World::of(&lab, &operator, "install").await;
-        let pods = "get pods -o jsonpath={.items[*].spec.serviceAccountName}";
-        let args: Vec<&str> = pods
-            .split(' ')
-            .chain(["-n", "airflow-workload-identity"])
-            .collect();
-        world
-            .eventually("the operator's two pods", async || {
-                let accounts = lab.kubectl(&args).await.ok()?;
-                let both = ["airflow-workload-identity"; 2].join(" ");
-                (accounts == both).then_some(())
-            })
-            .await;
+        let write = async |user: &str| {
+            let patch = r#"{"status":{"accounts":"9/9"}}"#;
+            let user = format!("--as={user}");
+            let args = [
+                "patch",
+                "awi",
+                "prod",
+                "-n",
+                "airflow",
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                patch,
+                &user,
+            ];
+            lab.kubectl(&args).await
+        };
+        let tenant = "system:serviceaccount:airflow:tenant";
+        // The policy takes a moment until it is in force.
+        let mut refused = String::new();
+        for _ in 0..100 {
+            if let Err(error) = write(tenant).await {
+                refused = error.to_string();
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert!(refused.contains("ValidatingAdmissionPolicy"), "{refused}");
+        let operator = format!("system:serviceaccount:{NAMESPACE}:{NAMESPACE}");
+        write(&operator).await.unwrap();
+        // Whoever may grant identities need not forge anything.
+        let admin = [
+            "patch",
+            "awi",
+            "prod",
+            "-n",
+            "airflow",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            "{}",
+        ];
+        lab.kubectl(&admin).await.unwrap();
     });
 }

@@ -57,7 +57,12 @@ async fn shared() -> &'static (Lab, Operator) {
         .get_or_init(|| async {
             // Writes to one identity that overlap at all are refused.
             let emulator_args = ["--write-window-ms", "30"].map(str::to_owned).into();
-            let lab = Lab::start(LabOptions { emulator_args }).await.unwrap();
+            let lab = Lab::start(LabOptions {
+                emulator_args,
+                ..LabOptions::default()
+            })
+            .await
+            .unwrap();
             let operator = lab.start_operator(awi(), often()).await.unwrap();
             (lab, operator)
         })
