@@ -21,10 +21,15 @@ demo: tools control-plane ## see it work on this machine; KEEP=1 leaves it runni
 demo-stop: ## end the demo that KEEP=1 left running
 	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; else echo 'No demo is running.'; fi
 
+# What the API servers saw of the operator in all tests is compared with what it may do, in the end.
+AUDIT_LOGS = $(abspath $(BIN))/audit-logs
+
 .PHONY: test
 test: tools control-plane judges python ## run all tests
 	cargo build --workspace --bins
-	cargo test --workspace
+	@rm -rf $(AUDIT_LOGS)
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --workspace
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --test least_privilege
 
 .PHONY: check
 check: tools ## look at format and lints

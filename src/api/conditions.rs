@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::VariantArray;
+
 /// `Ready`, and one type per step beneath it, in the order in which the steps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
@@ -37,7 +39,7 @@ impl fmt::Display for ConditionType {
 }
 
 /// Why a condition is as it is. The README explains each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray)]
 pub enum Reason {
     /// The step is done.
     Done,

@@ -17,14 +17,15 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use strum::VariantArray;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{api::Reason, problem::Problem};
 
 /// What became of a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Ended {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray)]
+enum Ended {
     /// There was nothing to do.
     Unchanged,
     /// Everything that was to be done is done.
@@ -83,12 +84,20 @@ impl Default for Passes {
     fn default() -> Self {
         // From what is read from memory to what waits for its turn at Azure.
         let buckets = || Histogram::new([0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0]);
-        Self {
+        let passes = Self {
             total: Family::default(),
             problems: Family::default(),
             duration: Family::new_with_constructor(buckets),
             under_way: Arc::default(),
+        };
+        // Prometheus takes no notice of the first count of a series that was not there before.
+        for result in Ended::VARIANTS.iter().copied() {
+            drop(passes.total.get_or_create(&ByEnd { result }));
         }
+        for reason in Reason::VARIANTS.iter().copied() {
+            drop(passes.problems.get_or_create(&ByReason { reason }));
+        }
+        passes
     }
 }
 

@@ -106,10 +106,11 @@ pub(super) async fn reconcile(
     guard: Arc<Object>,
     context: Arc<Context>,
 ) -> Result<Next, Infallible> {
+    // Not `name`: in JSON that is the span's own.
     let span = tracing::info_span!(
-        "object",
+        "pass",
         namespace = guard.namespace(),
-        name = guard.name_any()
+        object = guard.name_any()
     );
     async {
         match &guard.0 {

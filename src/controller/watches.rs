@@ -275,7 +275,7 @@ fn describe(error: &watcher::Error) -> String {
         | WatchFailed(kube::Error::Api(status))
         | WatchError(status) => match status.code {
             404 => {
-                "not served; are the CRDs installed? kubectl apply --server-side -k crds/".into()
+                "not served; are the CRDs installed? With Helm crds.enabled=true, else kubectl apply --server-side -k crds/".into()
             }
             code => format!("{code} {}", status.message),
         },

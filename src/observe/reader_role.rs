@@ -68,7 +68,7 @@ pub(super) async fn observe(
 pub fn role_problem(what: &str, error: &ClusterError) -> Problem {
     let mut problem = Problem::cluster(what, error);
     if error.is_status(403) {
-        let advice = " The operator may not touch Roles until a cluster administrator lets it: kubectl apply -f deploy/reader-role.yaml";
+        let advice = " The operator may not touch Roles until a cluster administrator lets it: with Helm readerRole.enabled=true, else kubectl apply -f deploy/components/reader-role/role.yaml";
         problem.message.push_str(advice);
     }
     problem

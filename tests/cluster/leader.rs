@@ -1,9 +1,14 @@
 //! Two replicas: one works; when it ends, hangs or dies, the other does.
 
-use std::time::Instant;
+use std::{future::pending, time::Instant};
 
 use lab::{Lab, LabOptions, Operator, OperatorOptions};
 use serde_json::json;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use crate::world::{World, all, awi, run};
 
@@ -85,5 +90,74 @@ fn another_replica_takes_over_from_one_that_ends_hangs_or_dies() {
         leads(&world, &fourth).await;
         println!("after a death: {:?}", killed.elapsed());
         is_worked_for(&world).await;
+    });
+}
+
+/// A way to the API server that can be cut: then nothing comes through, and nobody is told.
+async fn relay(server: &str) -> (String, watch::Sender<bool>) {
+    let server = server.trim_start_matches("https://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (cut, is_cut) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (server, mut is_cut) = (server.clone(), is_cut.clone());
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => return,
+                    _ = is_cut.changed() => {}
+                }
+                pending::<()>().await;
+            });
+        }
+    });
+    (url, cut)
+}
+
+#[test]
+fn a_leader_without_the_api_server_ends_before_another_begins_and_writes_no_more() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let (way, cut) = relay(&lab.api_server()).await;
+        let options = OperatorOptions {
+            resync: "1s".into(),
+            api_server: Some(way),
+            extra_args: vec!["--leader-election".into()],
+            ..OperatorOptions::default()
+        };
+        let mut first = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &first, "partition").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        drop(world);
+        let second = replica(&lab).await;
+
+        cut.send_replace(true);
+        let since = Instant::now();
+        // Azure is in reach, and there is something to write; but nobody may.
+        let world = World::existing(&lab, &second, "partition").await;
+        let name = world.credential_name("airflow-worker");
+        let seen = lab.emulator().requests(0).await.unwrap().last().unwrap().n;
+        let azure = world.azure().await;
+        azure
+            .delete_credential(&world.identity, &name)
+            .await
+            .unwrap();
+        let status = first.ended().await.unwrap();
+        println!("the first ended after {:?}", since.elapsed());
+        assert_eq!(status.code(), Some(1));
+        assert!(!second.log().contains("leading"), "{}", second.log());
+        leads(&world, &second).await;
+        println!("the second leads after {:?}", since.elapsed());
+        world
+            .becomes(all(&["worker"]), async || world.federated().await)
+            .await;
+        let writes = lab.emulator().requests(seen).await.unwrap();
+        let writes = writes
+            .iter()
+            .filter(|request| request.is_operators() && request.method == "PUT");
+        assert_eq!(writes.count(), 1, "it was written once");
     });
 }

@@ -257,7 +257,7 @@ impl<'a> World<'a> {
             if start.elapsed() > LIMIT {
                 let object = self.kubectl("get awi -o yaml").await.unwrap_or_default();
                 let log = self.operator.log();
-                let concerns = |line: &&str| line.contains(&self.ns) || !line.contains("object{");
+                let concerns = |line: &&str| line.contains(&self.ns) || !line.contains("pass{");
                 let log: Vec<_> = log.lines().filter(concerns).collect();
                 panic!("{what}: not within {LIMIT:?}\n{object}\n{}", log.join("\n"));
             }

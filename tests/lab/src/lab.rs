@@ -88,6 +88,12 @@ impl Lab {
         self.control_plane.kubeconfig()
     }
 
+    /// The API server's URL.
+    #[must_use]
+    pub fn api_server(&self) -> String {
+        self.control_plane.server()
+    }
+
     /// The folder with kubectl.
     #[must_use]
     pub fn binaries(&self) -> &Path {

@@ -1,0 +1,65 @@
+//! What the operator says of its work: each decision once.
+
+use lab::{Lab, LabOptions, Operator, OperatorOptions};
+use serde_json::{Value, json};
+
+use crate::world::{World, awi, run};
+
+/// The lines about an object: level and message.
+fn lines(operator: &Operator, object: &str) -> Vec<(String, String)> {
+    let log = operator.log();
+    let lines = log.lines().map(|line| {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"))
+    });
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines
+        .filter(|line| line["span"]["object"] == object)
+        .map(|line| (text(&line["level"]), text(&line["fields"]["message"])))
+        .collect()
+}
+
+#[test]
+fn each_effect_and_each_turn_of_an_object_is_one_line() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let options = OperatorOptions {
+            resync: "1s".into(),
+            extra_args: vec!["--log-format=json".into()],
+            ..OperatorOptions::default()
+        };
+        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "logged").await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        world.until("prod", "Ready", "False", "NotGranted").await;
+        // Some resyncs that bring nothing new.
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        world.grant(json!({})).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+
+        let lines = lines(&operator, "prod");
+        let said = |level: &str, part: &str| {
+            let says = |line: &&(String, String)| line.0 == level && line.1.contains(part);
+            lines.iter().filter(says).count()
+        };
+        let once = [
+            ("WARN", "NotGranted: "),
+            ("INFO", "write federated credential"),
+            ("INFO", "annotate ServiceAccount airflow-worker"),
+            ("INFO", "write Secret prod-airflow-connections"),
+            ("INFO", "Ready: "),
+            ("INFO", "delete federated credential"),
+            (
+                "INFO",
+                "take the annotations of ServiceAccount airflow-worker back",
+            ),
+            ("INFO", "delete Secret prod-airflow-connections"),
+        ];
+        for (level, part) in once {
+            assert_eq!(said(level, part), 1, "{level} {part}\n{lines:#?}");
+        }
+        assert_eq!(lines.len(), once.len(), "{lines:#?}");
+    });
+}

@@ -1,0 +1,55 @@
+//! What is under way when the operator is asked to end.
+
+use lab::{Lab, LabOptions, OperatorOptions};
+use serde_json::json;
+
+use crate::world::{World, all, awi, run};
+
+#[test]
+fn a_write_in_flight_is_finished_and_recorded_and_none_begins_after_it() {
+    run(async {
+        // Each write to an identity takes its time.
+        let emulator_args = ["--write-window-ms", "2000"].map(str::to_owned).into();
+        let options = LabOptions {
+            emulator_args,
+            ..LabOptions::default()
+        };
+        let lab = Lab::start(options).await.unwrap();
+        let options = OperatorOptions {
+            extra_args: vec!["--leader-election".into()],
+            ..OperatorOptions::default()
+        };
+        let mut operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "shutdown").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.prod(json!({})).await;
+        // Recorded ahead of the first write.
+        world
+            .eventually("a write begins", async || {
+                let status = world.get("prod").await?.status?;
+                (!status.credentials.is_empty()).then_some(())
+            })
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        drop(world);
+        let ended = operator.stop().await.unwrap();
+        assert!(ended.success(), "{ended}\n{}", operator.log());
+
+        let world = World::existing(&lab, &operator, "shutdown").await;
+        let written = world.federated().await;
+        assert_eq!(written.len(), 1, "one was in flight, and no other began");
+        let lease = "get lease airflow-workload-identity -o jsonpath={.spec.holderIdentity}";
+        let lease: Vec<&str> = lease.split(' ').collect();
+        let lease = [&lease[..], &["-n", "airflow-workload-identity"]].concat();
+        assert_eq!(lab.kubectl(&lease).await.unwrap(), "", "handed back");
+        drop(world);
+
+        let options = OperatorOptions::default();
+        let next = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::existing(&lab, &next, "shutdown").await;
+        world.until("prod", "Ready", "True", "Done").await;
+        let accounts = all(&["scheduler", "triggerer", "worker"]);
+        assert_eq!(world.federated().await, accounts);
+    });
+}
