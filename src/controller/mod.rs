@@ -5,9 +5,16 @@ mod events;
 mod passes;
 mod reconcile;
 mod retry;
+mod triggers;
+mod trim;
 mod watches;
 
-use std::{future::Future, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{Future, pending},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, Stream, StreamExt,
@@ -37,7 +44,7 @@ use crate::{
     observe::{IssuerSource, Sources, Stores},
 };
 use reconcile::Context;
-use watches::Refs;
+use triggers::Refs;
 
 /// What all scopes share.
 pub struct Shared {
@@ -86,7 +93,7 @@ async fn run_scope(
     shared: &Shared,
     watches: Watches,
     recorder: Recorder,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let stores = watches.stores;
     let mandate = shared.mandate.clone();
@@ -114,15 +121,22 @@ async fn run_scope(
         wake,
     );
 
-    Controller::for_stream(watches.objects, stores.objects.clone())
+    let objects = stores.objects.clone();
+    let hopeless = stop.clone().then(async move |()| {
+        // kube's controller does not end before its objects are listed; until then it does nothing.
+        if objects.wait_until_ready().now_or_never().is_some() {
+            pending::<()>().await;
+        }
+    });
+    let controller = Controller::for_stream(watches.objects, stores.objects.clone())
         .with_config(Config::default().debounce(Duration::from_millis(50)))
-        .watches_stream(watches.grants, on(&stores, |s, _| watches::all(s)))
-        .watches_stream(watches.namespaces, on(&stores, watches::of_namespace))
-        .watches_stream(watches.accounts, on(&stores, watches::of_account))
-        .watches_stream(watches.secrets, on(&stores, watches::of_secret))
-        .watches_stream(watches.deployments, on(&stores, watches::of_workload))
-        .watches_stream(watches.stateful_sets, on(&stores, watches::of_workload))
-        .watches_stream(watches.configs, on(&stores, watches::of_config))
+        .watches_stream(watches.grants, on(&stores, |s, _| triggers::of_grant(s)))
+        .watches_stream(watches.namespaces, on(&stores, triggers::of_namespace))
+        .watches_stream(watches.accounts, on(&stores, triggers::of_account))
+        .watches_stream(watches.secrets, on(&stores, triggers::of_secret))
+        .watches_stream(watches.deployments, on(&stores, triggers::of_workload))
+        .watches_stream(watches.stateful_sets, on(&stores, triggers::of_workload))
+        .watches_stream(watches.configs, on(&stores, triggers::of_config))
         .reconcile_on(stream::select(woken, beats))
         .graceful_shutdown_on(async move {
             stop.await;
@@ -138,8 +152,11 @@ async fn run_scope(
             if let Err(error) = result {
                 tracing::debug!("{error}");
             }
-        })
-        .await;
+        });
+    tokio::select! {
+        () = controller => {}
+        () = hopeless => {}
+    }
 }
 
 /// A trigger that never comes: it only notes that the controller still polls its triggers.
@@ -160,4 +177,21 @@ fn on<K: 'static>(
 ) -> impl Fn(K) -> Refs + Send + 'static {
     let stores = stores.clone();
     move |event| map(&stores, &event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_polls_its_triggers_is_alive_and_one_that_does_not_is_stuck() {
+        let health = Arc::new(Health::default());
+        let mut beats = heartbeat::<()>("controller".into(), health.clone());
+        let minutes = Duration::from_secs(300);
+        let polled = tokio::time::timeout(minutes, beats.next()).await;
+        assert!(polled.is_err(), "it triggers nothing");
+        assert_eq!(health.alive(), Ok(()));
+        tokio::time::advance(Duration::from_secs(75)).await;
+        assert!(health.alive().is_err());
+    }
 }

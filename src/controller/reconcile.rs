@@ -134,7 +134,11 @@ pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -
 }
 
 async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
-    context.sources.stores.ready().await;
+    tokio::select! {
+        () = context.sources.stores.ready() => {}
+        // They may never be, and nothing has begun yet.
+        () = context.sinks.mandate.stopped() => return Next::await_change(),
+    }
     let uid = watched.uid().unwrap_or_default();
     let rest = context.memory(&uid, |memory| {
         let (count, at) = memory.writes?;

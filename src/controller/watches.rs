@@ -1,4 +1,4 @@
-//! What is watched, and which objects an event concerns.
+//! What is watched, in which scope.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,14 +8,13 @@ use futures::{
 };
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Namespace, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
     runtime::{
-        Predicate, PredicateConfig, WatchStreamExt, predicates, reflector,
-        reflector::{ObjectRef, Store},
+        Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, reflector::Store,
         watcher,
     },
 };
@@ -26,18 +25,15 @@ use prometheus_client::{
 };
 use serde::de::DeserializeOwned;
 
+use super::trim;
 use crate::{
-    api::{
-        AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
-        CLIENT_ID_ANNOTATION, MANAGED_BY_LABEL, OPERATOR, TENANT_ID_ANNOTATION,
-    },
+    api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
     health::Health,
-    observe::{EXECUTOR_SELECTORS, POD_TEMPLATES, Stores, Workload},
+    observe::{EXECUTOR_SELECTORS, Stores},
 };
 
 /// Our kind; an object that does not parse does not stop the watch.
 pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
-pub(super) type Refs = Vec<ObjectRef<Object>>;
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// What one controller looks after.
@@ -127,35 +123,17 @@ impl Watches {
         let (objects, object_events) =
             all.watch::<Object>(scope.api(client), latest.clone(), |_| ());
         let (grants, grant_events) = all.watch(grants, latest, |_| ());
-        let (namespaces, namespace_events) = all.watch(namespaces, named, trim_metadata);
+        let (namespaces, namespace_events) = all.watch(namespaces, named, trim::metadata);
         let (accounts, account_events) =
-            all.watch(scope.api(client), everything.clone(), trim_account);
+            all.watch(scope.api(client), everything.clone(), trim::account);
         let (secrets, secret_events) = all.watch(scope.api(client), ours, |_| ());
-        let (deployments, deployment_events) = all.watch(
-            scope.api(client),
-            everything.clone(),
-            |deployment: &mut Deployment| {
-                deployment.status = None;
-                trim(
-                    &mut deployment.metadata,
-                    deployment.spec.as_mut().map(|spec| &mut spec.template),
-                );
-            },
-        );
-        let (stateful_sets, stateful_set_events) = all.watch(
-            scope.api(client),
-            everything.clone(),
-            |set: &mut StatefulSet| {
-                set.status = None;
-                trim(
-                    &mut set.metadata,
-                    set.spec.as_mut().map(|spec| &mut spec.template),
-                );
-            },
-        );
+        let (deployments, deployment_events) =
+            all.watch(scope.api(client), everything.clone(), trim::deployment);
+        let (stateful_sets, stateful_set_events) =
+            all.watch(scope.api(client), everything.clone(), trim::stateful_set);
         let executors = EXECUTOR_SELECTORS.map(|selector| {
             let labelled = everything.clone().labels(selector);
-            all.watch(scope.api(client), labelled, trim_config)
+            all.watch(scope.api(client), labelled, trim::config)
         });
         let (configs, config_events): (Vec<_>, Vec<_>) = executors.into_iter().unzip();
         // Not for our own status writes; but a generation-only predicate would swallow "the
@@ -295,118 +273,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Objects that a grant may concern: it may name their namespace now, or have named it before.
-pub(super) fn all(stores: &Stores) -> Refs {
-    stores.matching(|_| true)
-}
-
-pub(super) fn of_workload<K>(stores: &Stores, workload: &K) -> Refs
-where
-    K: ResourceExt,
-    Workload: for<'a> From<&'a K>,
-{
-    let namespace = workload.namespace();
-    let workload = Workload::from(workload);
-    stores.matching(|object| object.namespace() == namespace && workload.concerns(object))
-}
-
-pub(super) fn of_config(stores: &Stores, config: &ConfigMap) -> Refs {
-    in_namespace(stores, &config.namespace().unwrap_or_default())
-}
-
-pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namespace>) -> Refs {
-    in_namespace(stores, &namespace.name_any())
-}
-
-fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
-    stores.matching(|object| object.namespace().as_deref() == Some(namespace))
-}
-
-/// Objects that find the account now, or that had it before.
-pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
-    let namespace = account.namespace().unwrap_or_default();
-    let name = account.name_any();
-    stores.matching(|object| {
-        let had = |status: &AirflowWorkloadIdentityStatus| {
-            status
-                .service_accounts
-                .iter()
-                .any(|before| before.name == name)
-        };
-        object.namespace().as_deref() == Some(&namespace)
-            && (object.status.as_ref().is_some_and(had)
-                || stores
-                    .discover(&namespace, object)
-                    .accounts
-                    .iter()
-                    .any(|found| found.name == name))
-    })
-}
-
-pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> Refs {
-    let owners = secret.owner_references();
-    stores.matching(|object| {
-        owners
-            .iter()
-            .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
-    })
-}
-
-fn trim_metadata<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-    object.meta_mut().annotations = None;
-}
-
-/// Keeps the pod template of the KubernetesExecutor.
-fn trim_config(config: &mut ConfigMap) {
-    trim_metadata(config);
-    config.binary_data = None;
-    if let Some(data) = &mut config.data {
-        data.retain(|key, _| POD_TEMPLATES.contains(&key.as_str()));
-    }
-}
-
-/// Keeps what says who owns our two annotations.
-fn trim_account(account: &mut PartialObjectMeta<ServiceAccount>) {
-    let ours = |key: &str| key == CLIENT_ID_ANNOTATION || key == TENANT_ID_ANNOTATION;
-    let metadata = account.meta_mut();
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|key, _| ours(key));
-    }
-    if let Some(entries) = &mut metadata.managed_fields {
-        entries.retain(|entry| {
-            let fields = entry
-                .fields_v1
-                .as_ref()
-                .map(|f| &f.0["f:metadata"]["f:annotations"]);
-            fields
-                .and_then(|fields| fields.as_object())
-                .is_some_and(|fields| {
-                    fields
-                        .keys()
-                        .any(|key| key.strip_prefix("f:").is_some_and(ours))
-                })
-        });
-    }
-}
-
-/// Keeps a workload's labels and the account of its pods.
-fn trim(metadata: &mut kube::api::ObjectMeta, template: Option<&mut PodTemplateSpec>) {
-    metadata.managed_fields = None;
-    metadata.annotations = None;
-    if let Some(template) = template {
-        let account = template
-            .spec
-            .take()
-            .and_then(|spec| spec.service_account_name);
-        *template = PodTemplateSpec {
-            spec: Some(PodSpec {
-                service_account_name: account,
-                ..PodSpec::default()
-            }),
-            metadata: None,
-        };
-    }
 }

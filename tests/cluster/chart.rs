@@ -137,8 +137,19 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         let client_id = Some(world.client_id.clone());
         drop(world);
 
+        // With all that makes it stricter, and a grant, now that Helm knows the kind.
+        let grant = json!({
+            "identities": [{ "resourceId": identities::AIRFLOW.resource_id() }],
+            "namespaces": { "names": ["installed"] },
+        });
+        release.change(&json!({
+            "grants": { "of-the-chart": grant },
+            "networkPolicy": { "enabled": true },
+            "statusGuard": { "enabled": true },
+        }));
         release.apply(&chart()).await;
         assert_eq!(crd_default(&lab).await, "-1", "helm upgrades the CRDs");
+        lab.kubectl(&["get", "aig", "of-the-chart"]).await.unwrap();
         // The second replica waits, and takes over.
         let second = release.operator().await;
         operator.stop().await.unwrap();

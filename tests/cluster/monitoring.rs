@@ -25,7 +25,7 @@ fn the_alerts_fire_when_they_should_and_not_otherwise() {
 }
 
 /// A Prometheus on a free port. It ends with the test.
-async fn prometheus(folder: &Path, targets: &[String]) -> (Child, String) {
+fn prometheus(folder: &Path, targets: &[String]) -> (Child, String) {
     let rules = lab::repository().join("charts/airflow-workload-identity/files/alerts.yaml");
     let config = json!({
         "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
@@ -84,7 +84,7 @@ fn each_panel_of_the_dashboard_shows_something_and_each_rule_is_evaluated() {
         }
         let folder = lab.scratch().join("prometheus");
         std::fs::create_dir(&folder).unwrap();
-        let (_prometheus, url) = prometheus(&folder, &targets).await;
+        let (_prometheus, url) = prometheus(&folder, &targets);
 
         // Something to see: an object without a grant, one that is deleted, a throttled write.
         let ungranted = world.identity.replace("watched", "ungranted");

@@ -53,3 +53,40 @@ fn a_write_in_flight_is_finished_and_recorded_and_none_begins_after_it() {
         assert_eq!(world.federated().await, accounts);
     });
 }
+
+#[test]
+fn an_operator_that_waits_for_its_cluster_ends_when_it_is_asked_to() {
+    run(async {
+        let options = LabOptions {
+            without_crds: true,
+            ..LabOptions::default()
+        };
+        let lab = Lab::start(options).await.unwrap();
+        // No API server; no CRDs; only one of them.
+        let nowhere = OperatorOptions {
+            api_server: Some("https://127.0.0.1:9".into()),
+            ..OperatorOptions::default()
+        };
+        let mut cut_off = lab.start_operator(awi(), nowhere).await.unwrap();
+        let here = OperatorOptions::default();
+        let mut without = lab.start_operator(awi(), here.clone()).await.unwrap();
+        let crd = lab::repository().join("crds/airflowworkloadidentities.yaml");
+        for operator in [&mut cut_off, &mut without] {
+            operator.url().await.unwrap();
+            assert!(operator.stop().await.unwrap().success());
+        }
+        lab.apply(&crd).await.unwrap();
+        let mut half = lab.start_operator(awi(), here).await.unwrap();
+        let world = World::of(&lab, &half, "half").await;
+        world.prod(json!({})).await;
+        world
+            .eventually("the object waits", async || {
+                let ready = half.get("/readyz").await.unwrap().1;
+                (ready.lines().count() == 1 && ready.starts_with("azureidentitygrants"))
+                    .then_some(())
+            })
+            .await;
+        drop(world);
+        assert!(half.stop().await.unwrap().success());
+    });
+}

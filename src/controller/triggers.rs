@@ -1,0 +1,69 @@
+//! Which objects an event concerns.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
+use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
+
+use super::watches::Object;
+use crate::{
+    api::AirflowWorkloadIdentityStatus,
+    observe::{Stores, Workload},
+};
+
+pub(super) type Refs = Vec<ObjectRef<Object>>;
+
+/// Objects that a grant may concern: it may name their namespace now, or have named it before.
+pub(super) fn of_grant(stores: &Stores) -> Refs {
+    stores.matching(|_| true)
+}
+
+pub(super) fn of_workload<K>(stores: &Stores, workload: &K) -> Refs
+where
+    K: ResourceExt,
+    Workload: for<'a> From<&'a K>,
+{
+    let namespace = workload.namespace();
+    let workload = Workload::from(workload);
+    stores.matching(|object| object.namespace() == namespace && workload.concerns(object))
+}
+
+pub(super) fn of_config(stores: &Stores, config: &ConfigMap) -> Refs {
+    in_namespace(stores, &config.namespace().unwrap_or_default())
+}
+
+pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namespace>) -> Refs {
+    in_namespace(stores, &namespace.name_any())
+}
+
+fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
+    stores.matching(|object| object.namespace().as_deref() == Some(namespace))
+}
+
+/// Objects that find the account now, or that had it before.
+pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
+    let namespace = account.namespace().unwrap_or_default();
+    let name = account.name_any();
+    stores.matching(|object| {
+        let had = |status: &AirflowWorkloadIdentityStatus| {
+            status
+                .service_accounts
+                .iter()
+                .any(|before| before.name == name)
+        };
+        object.namespace().as_deref() == Some(&namespace)
+            && (object.status.as_ref().is_some_and(had)
+                || stores
+                    .discover(&namespace, object)
+                    .accounts
+                    .iter()
+                    .any(|found| found.name == name))
+    })
+}
+
+pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> Refs {
+    let owners = secret.owner_references();
+    stores.matching(|object| {
+        owners
+            .iter()
+            .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+    })
+}
