@@ -36,6 +36,11 @@ check: tools ## look at format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+.PHONY: image
+image: tools ## build the container image, and run it as a cluster would
+	cargo build --release --locked --bin awi
+	tests/image/check
+
 .PHONY: generate
 generate: tools ## write crds/, and what comes from it and the chart, anew
 	cargo build --workspace --bins
