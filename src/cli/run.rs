@@ -82,7 +82,8 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
-    let traces = telemetry::start(args.log_format, args.otlp_endpoint.as_deref())?;
+    let collector = args.otlp_endpoint.as_deref().filter(|url| !url.is_empty());
+    let traces = telemetry::start(args.log_format, collector)?;
     let result = operate(args).await;
     traces.flush().await;
     result

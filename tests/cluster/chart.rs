@@ -80,6 +80,28 @@ impl<'a> Release<'a> {
         self.helm("upgrade", &args).await
     }
 
+    /// All of the release's objects, as the API server has them.
+    async fn shown(&self) -> String {
+        let name = ["get", "manifest", "airflow-workload-identity", "-n"];
+        let name = [&name[..], &[self.namespace]].concat();
+        let manifest = self.lab.scratch().join("manifest.yaml");
+        std::fs::write(&manifest, self.lab.helm(&name).await.unwrap()).unwrap();
+        let manifest = manifest.to_str().unwrap();
+        let columns =
+            "custom-columns=:.kind,:.metadata.name,:.metadata.uid,:.metadata.generation,:.data";
+        let get = [
+            "get",
+            "-f",
+            manifest,
+            "-n",
+            self.namespace,
+            "--no-headers",
+            "-o",
+            columns,
+        ];
+        self.lab.kubectl(&get).await.unwrap()
+    }
+
     async fn operator(&self) -> Operator {
         let (namespace, name) = (self.namespace, "airflow-workload-identity");
         self.lab
@@ -150,6 +172,9 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         release.apply(&chart()).await;
         assert_eq!(crd_default(&lab).await, "-1", "helm upgrades the CRDs");
         lab.kubectl(&["get", "aig", "of-the-chart"]).await.unwrap();
+        let before = release.shown().await;
+        release.apply(&chart()).await;
+        assert_eq!(release.shown().await, before, "the same again is no change");
         // The second replica waits, and takes over.
         let second = release.operator().await;
         operator.stop().await.unwrap();

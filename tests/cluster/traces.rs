@@ -89,3 +89,31 @@ fn a_pass_is_a_trace_with_its_phases_and_its_calls_to_azure() {
         }
     });
 }
+
+#[test]
+fn a_collector_that_is_away_or_hangs_holds_nothing_up_and_is_told_of() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        // Connections are taken, and nothing is answered.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hangs = silent.local_addr().unwrap().to_string();
+        for (name, address) in [("away", "127.0.0.1:9"), ("hangs", hangs.as_str())] {
+            let options = OperatorOptions {
+                extra_args: vec![format!("--otlp-endpoint=http://{address}")],
+                ..OperatorOptions::default()
+            };
+            let mut operator = lab.start_operator(awi(), options).await.unwrap();
+            let world = World::of(&lab, &operator, name).await;
+            world.grant(json!({})).await;
+            world.release(&["worker"]).await;
+            world.ready(json!({})).await;
+            world
+                .eventually("it is told of", async || {
+                    operator.log().contains("opentelemetry").then_some(())
+                })
+                .await;
+            drop(world);
+            assert!(operator.stop().await.unwrap().success());
+        }
+    });
+}
