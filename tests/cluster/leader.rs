@@ -31,12 +31,7 @@ async fn leads(world: &World<'_>, operator: &Operator) {
 
 /// Somebody has to write the worker's credential again.
 async fn is_worked_for(world: &World<'_>) {
-    let name = world.credential_name("airflow-worker");
-    let azure = world.azure().await;
-    azure
-        .delete_credential(&world.identity, &name)
-        .await
-        .unwrap();
+    world.lose_credential("airflow-worker").await;
     world
         .becomes(all(&["worker"]), async || world.federated().await)
         .await;
@@ -138,13 +133,8 @@ fn a_leader_without_the_api_server_ends_before_another_begins_and_writes_no_more
         let since = Instant::now();
         // Azure is in reach, and there is something to write; but nobody may.
         let world = World::existing(&lab, &second, "partition").await;
-        let name = world.credential_name("airflow-worker");
         let seen = lab.emulator().requests(0).await.unwrap().last().unwrap().n;
-        let azure = world.azure().await;
-        azure
-            .delete_credential(&world.identity, &name)
-            .await
-            .unwrap();
+        world.lose_credential("airflow-worker").await;
         let status = first.ended().await.unwrap();
         println!("the first ended after {:?}", since.elapsed());
         assert_eq!(status.code(), Some(1));

@@ -72,12 +72,7 @@ fn objects_passes_problems_and_calls_to_azure_are_counted() {
         world.until("barred", "Ready", "False", "NotGranted").await;
         let busy = json!({ "operation": "credential.put", "status": 429, "code": "TooManyRequests", "message": "slow", "retryAfter": 1, "times": 1, "action": "respond" });
         lab.emulator().fault(&busy).await.unwrap();
-        world
-            .azure()
-            .await
-            .delete_credential(&world.identity, &world.credential_name("airflow-worker"))
-            .await
-            .unwrap();
+        world.lose_credential("airflow-worker").await;
 
         let metrics = async || operator.get("/metrics").await.unwrap().1;
         let not_ready =

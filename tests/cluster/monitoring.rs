@@ -93,12 +93,7 @@ fn each_panel_of_the_dashboard_shows_something_and_each_rule_is_evaluated() {
         let slow = json!({ "operation": "credential.put", "status": 429, "code": "TooManyRequests", "message": "slow", "retryAfter": 1, "times": 1, "action": "respond" });
         for _ in 0..5 {
             lab.emulator().fault(&slow).await.unwrap();
-            let name = world.credential_name("airflow-worker");
-            let azure = world.azure().await;
-            azure
-                .delete_credential(&world.identity, &name)
-                .await
-                .unwrap();
+            world.lose_credential("airflow-worker").await;
             tokio::time::sleep(Duration::from_secs(6)).await;
         }
 

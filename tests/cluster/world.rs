@@ -338,6 +338,16 @@ impl<'a> World<'a> {
         accounts
     }
 
+    /// Deletes an account's credential behind the operator's back.
+    pub async fn lose_credential(&self, account: &str) {
+        let name = self.credential_name(account);
+        let azure = self.azure().await;
+        azure
+            .delete_credential(&self.identity, &name)
+            .await
+            .unwrap();
+    }
+
     /// The derived name of an account's credential.
     pub fn credential_name(&self, account: &str) -> String {
         let issuer = self.lab.issuer().parse().unwrap();
