@@ -95,6 +95,13 @@ impl Problem {
     }
 }
 
+/// The first line of a message, for a log of one line per decision: a condition holds the rest, and
+/// what Azure says cannot pass for a line of ours.
+#[must_use]
+pub fn headline(message: &str) -> &str {
+    message.split(['\n', '\r']).next().unwrap_or_default()
+}
+
 /// What the operator's identity needs, and the command that gives it.
 fn role(identity: &IdentityId) -> String {
     match identity {

@@ -16,7 +16,7 @@ use crate::{
     model::Subject,
     observe::Stores,
     plan::{Action, Finalizer, Plan},
-    problem::{Problem, Retry},
+    problem::{Problem, Retry, headline},
 };
 
 pub use cluster::write_status;
@@ -97,7 +97,7 @@ pub async fn apply(
                     StepResult::Done
                 }
                 Err(problem) => {
-                    tracing::warn!("cannot {}: {}", step.action, problem.message);
+                    tracing::warn!("{}", headline(&problem.message));
                     StepResult::Failed(problem)
                 }
             }

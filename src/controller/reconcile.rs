@@ -31,7 +31,7 @@ use crate::{
     apply::{Outcome, Sinks, StepResult, apply, write_status},
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
-    problem::bounded,
+    problem::{bounded, headline},
     status::{problems, settles_in, status},
 };
 
@@ -116,7 +116,7 @@ pub(super) async fn reconcile(
         match &guard.0 {
             Ok(object) => Ok(Box::pin(pass(object, &context)).await),
             Err(invalid) => {
-                tracing::warn!("cannot be read: {}", invalid.error);
+                tracing::warn!("cannot be read: {}", headline(&invalid.error));
                 let event = unreadable(&invalid.error);
                 context.publish(&event, &guard.object_ref(&())).await;
                 Ok(Next::await_change())
@@ -176,7 +176,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
         match passes.time(Phase::Status, written).await {
             Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
             Err(problem) => {
-                tracing::warn!("{}", problem.message);
+                tracing::warn!("{}", headline(&problem.message));
                 problems.push(problem);
             }
         }
@@ -233,6 +233,7 @@ async fn look(
 /// What turned for better or worse; the effects were logged as they were taken.
 fn log(turn: &Event) {
     let (reason, note) = (&turn.reason, turn.note.as_deref().unwrap_or_default());
+    let note = headline(note);
     match turn.type_ {
         EventType::Warning => tracing::warn!("{reason}: {note}"),
         EventType::Normal => tracing::info!("{reason}: {note}"),

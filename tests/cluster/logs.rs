@@ -63,3 +63,29 @@ fn each_effect_and_each_turn_of_an_object_is_one_line() {
         assert_eq!(lines.len(), once.len(), "{lines:#?}");
     });
 }
+
+#[test]
+fn what_azure_says_cannot_pass_for_a_line_of_ours() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab
+            .start_operator(awi(), OperatorOptions::default())
+            .await
+            .unwrap();
+        let world = World::of(&lab, &operator, "forged").await;
+        let forged = "2026-01-01T00:00:00Z  INFO awi: all is well";
+        let refusal = json!({ "operation": "credential.put", "status": 400, "code": "BadRequest", "message": format!("no\n{forged}"), "action": "respond" });
+        lab.emulator().fault(&refusal).await.unwrap();
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        let told = world
+            .until("prod", "CredentialsFederated", "False", "AzureRefused")
+            .await;
+        assert!(told.contains(forged), "{told}");
+        let log = operator.log();
+        assert!(log.contains("BadRequest"), "{log}");
+        assert!(!log.contains(forged), "{log}");
+        assert!(log.lines().all(|line| line.starts_with("20")), "{log}");
+    });
+}
