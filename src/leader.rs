@@ -13,7 +13,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     api::OPERATOR,
@@ -67,7 +67,8 @@ impl Candidate {
 
     /// Waits until this replica holds the Lease.
     pub async fn win(&mut self) {
-        let mut is_told = false;
+        // Each news once, however often it is looked.
+        let mut told = String::new();
         loop {
             self.health.beat(LOOP);
             let taken = self.take().await;
@@ -81,14 +82,17 @@ impl Candidate {
                     tracing::info!(lease = NAME, "leading");
                     return;
                 }
-                Ok(Some(other)) if !is_told => {
+                Ok(Some(other)) if told != other => {
                     tracing::info!(lease = NAME, holder = other, "waiting");
-                    is_told = true;
+                    told = other;
                 }
-                Ok(Some(_)) => {}
                 // Another replica was faster; who it is shows the next time.
                 Err(error) if error.is_status(CONFLICT) => {}
-                Err(error) => tracing::warn!("cannot take Lease {NAME}: {error}"),
+                Err(error) if told != error.to_string() => {
+                    tracing::warn!("cannot take Lease {NAME}: {error}");
+                    told = error.to_string();
+                }
+                Ok(Some(_)) | Err(_) => {}
             }
             sleep(PERIOD).await;
         }
@@ -96,18 +100,26 @@ impl Candidate {
 
     /// Renews it; resolves when it is lost.
     pub async fn hold(&mut self) {
-        while self.mandate.is_in_term() {
+        loop {
             self.health.beat(LOOP);
             sleep(PERIOD).await;
-            // An answer that comes after the term helps nobody.
-            match timeout(TERM, self.take()).await {
+            // A process that was paused finds its term over; and an answer that comes after it
+            // helps nobody.
+            if !self.mandate.is_in_term() {
+                return;
+            }
+            let end = self.mandate.ends();
+            match timeout_at(end, self.take()).await {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(other))) => {
                     tracing::error!(lease = NAME, holder = other, "somebody else leads");
                     return;
                 }
                 Ok(Err(error)) => tracing::warn!("cannot renew Lease {NAME}: {error}"),
-                Err(_) => tracing::warn!("cannot renew Lease {NAME}: no answer"),
+                Err(_) => {
+                    tracing::error!("cannot renew Lease {NAME}: no answer");
+                    return;
+                }
             }
         }
     }
@@ -174,7 +186,7 @@ impl Candidate {
             lease_duration_seconds: i32::try_from(TTL.as_secs()).ok(),
             acquire_time: before.acquire_time.filter(|_| is_mine).or(now.clone()),
             renew_time: now,
-            lease_transitions: Some(transitions + i32::from(changes)),
+            lease_transitions: Some(transitions.saturating_add(i32::from(changes))),
             ..LeaseSpec::default()
         };
         let lease = Lease {

@@ -56,9 +56,16 @@ impl Mandate {
 
     /// Whether the Lease is held, by this process's own clock.
     pub(crate) fn is_in_term(&self) -> bool {
-        self.until.as_ref().is_none_or(|until| {
-            Instant::now() < *until.lock().unwrap_or_else(PoisonError::into_inner)
-        })
+        Instant::now() < self.ends()
+    }
+
+    /// When the term is over; far from now without election.
+    pub(crate) fn ends(&self) -> Instant {
+        let until = self.until.as_ref();
+        until.map_or_else(
+            || Instant::now() + Duration::from_secs(u32::MAX.into()),
+            |until| *until.lock().unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Resolves when it is stopped.

@@ -31,7 +31,8 @@ use crate::{
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
 
-/// Writes the whole status: whatever else somebody put there goes. Returns the object as it is then.
+/// Writes the whole status: whatever else somebody put there goes. Refused if the object is not the one
+/// that was read: another replica may know more by now. Returns the object as it is then.
 ///
 /// # Errors
 /// The API server refused or did not answer.
@@ -40,7 +41,13 @@ pub async fn write_status(
     object: &AirflowWorkloadIdentity,
     status: &AirflowWorkloadIdentityStatus,
 ) -> Result<AirflowWorkloadIdentity, Problem> {
-    let patch = json!({ "metadata": { "uid": object.metadata.uid }, "status": status });
+    let patch = json!({
+        "metadata": {
+            "uid": object.metadata.uid,
+            "resourceVersion": object.metadata.resource_version,
+        },
+        "status": status,
+    });
     let name = object.name_any();
     let params = PatchParams {
         field_manager: Some(OPERATOR.into()),
@@ -53,13 +60,15 @@ pub async fn write_status(
 
 pub(super) async fn add_finalizer(
     client: &Client,
-    object: &AirflowWorkloadIdentity,
+    object: &mut AirflowWorkloadIdentity,
 ) -> Result<(), Problem> {
     let mut finalizers = object.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
-    set_finalizers(client, object, &finalizers)
+    object.metadata.resource_version = set_finalizers(client, object, &finalizers)
         .await
-        .map_err(|error| problem("cannot add the finalizer", &error))
+        .map_err(|error| problem("cannot add the finalizer", &error))?;
+    object.metadata.finalizers = Some(finalizers);
+    Ok(())
 }
 
 pub(super) async fn remove_finalizer(
@@ -70,7 +79,9 @@ pub(super) async fn remove_finalizer(
     finalizers.retain(|finalizer| finalizer != FINALIZER);
     match set_finalizers(client, object, &finalizers).await {
         Err(error) if error.is_status(NOT_FOUND) => Ok(()),
-        result => result.map_err(|error| problem("cannot remove the finalizer", &error)),
+        result => result
+            .map(drop)
+            .map_err(|error| problem("cannot remove the finalizer", &error)),
     }
 }
 
@@ -78,7 +89,7 @@ async fn set_finalizers(
     client: &Client,
     object: &AirflowWorkloadIdentity,
     finalizers: &[String],
-) -> Result<(), ClusterError> {
+) -> Result<Option<String>, ClusterError> {
     let patch = json!({ "metadata": {
         "uid": object.metadata.uid,
         "resourceVersion": object.metadata.resource_version,
@@ -91,7 +102,7 @@ async fn set_finalizers(
     };
     bounded(api(client, object).patch_metadata(&name, &params, &Patch::Merge(&patch)))
         .await
-        .map(drop)
+        .map(|written| written.metadata.resource_version)
 }
 
 pub(super) async fn annotate(

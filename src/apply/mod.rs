@@ -44,6 +44,8 @@ pub struct Outcome {
     pub failed: Option<Problem>,
     /// Whether the object is gone now.
     pub gone: bool,
+    /// The object's resource version after the last write to it, if there was one.
+    pub version: Option<String>,
 }
 
 /// What became of a step.
@@ -81,10 +83,16 @@ pub async fn apply(
     ahead: &AirflowWorkloadIdentityStatus,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    if let Err(problem) = prepare(sinks, object, plan, ahead).await {
+    let mut written = object.clone();
+    let prepared = prepare(sinks, &mut written, plan, ahead).await;
+    outcome
+        .version
+        .clone_from(&written.metadata.resource_version);
+    if let Err(problem) = prepared {
         outcome.failed = Some(problem);
         return outcome;
     }
+    let object = &written;
     for step in &plan.steps {
         if !sinks.mandate.is_valid() {
             outcome.failed = Some(stopping());
@@ -107,7 +115,8 @@ pub async fn apply(
         outcome.results.push(result);
     }
     let complete = (0..plan.steps.len()).all(|step| outcome.is_done(step));
-    if plan.finalizer == Finalizer::Remove && plan.blocked.is_empty() && complete {
+    let is_last = plan.finalizer == Finalizer::Remove && plan.blocked.is_empty() && complete;
+    if is_last && sinks.mandate.is_in_term() {
         match cluster::remove_finalizer(&sinks.client, object).await {
             Ok(()) => outcome.gone = true,
             Err(problem) => outcome.failed = Some(problem),
@@ -121,20 +130,20 @@ pub async fn apply(
 /// long for its turn, so the status says at once what is going on.
 async fn prepare(
     sinks: &Sinks,
-    object: &AirflowWorkloadIdentity,
+    object: &mut AirflowWorkloadIdentity,
     plan: &Plan,
     ahead: &AirflowWorkloadIdentityStatus,
 ) -> Result<(), Problem> {
-    if !sinks.mandate.is_valid() {
-        return Err(stopping());
-    }
+    // Asked before each write: any of them may take long enough for another replica to lead.
+    let may_write = || sinks.mandate.is_valid().then_some(()).ok_or_else(stopping);
+    may_write()?;
     if plan.finalizer == Finalizer::Add {
         cluster::add_finalizer(&sinks.client, object).await?;
     }
-    let recorded: BTreeSet<&CredentialRecord> = object
+    let recorded: BTreeSet<CredentialRecord> = object
         .status
         .iter()
-        .flat_map(|status| &status.credentials)
+        .flat_map(|status| status.credentials.iter().cloned())
         .collect();
     let writes = plan
         .steps
@@ -144,10 +153,12 @@ async fn prepare(
         && plan.issuer_is_new
         && let Some(issuer) = &plan.issuer
     {
+        may_write()?;
         sinks.history.remember(issuer).await?;
     }
     if writes && !plan.records.iter().all(|record| recorded.contains(record)) {
-        cluster::write_status(&sinks.client, object, ahead).await?;
+        may_write()?;
+        *object = cluster::write_status(&sinks.client, object, ahead).await?;
     }
     Ok(())
 }

@@ -148,7 +148,11 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     if let Some(candidate) = &mut candidate {
         tokio::select! {
             () = candidate.win() => {}
-            () = stop.clone() => return Ok(()),
+            () = stop.clone() => {
+                // It may have been won just now.
+                candidate.resign().await;
+                return Ok(());
+            }
         }
     }
     let shared = Shared {

@@ -3,6 +3,7 @@
 
 mod events;
 mod passes;
+mod patience;
 mod reconcile;
 mod retry;
 mod triggers;

@@ -156,8 +156,10 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let applied = apply(&context.sinks, &object, &plan, &ahead);
     let outcome = passes.time(Phase::Apply, applied).await;
     let mut problems = problems(&plan, &outcome);
-    if !context.sinks.mandate.is_valid() && !problems.is_empty() {
-        // What was broken off by the operator's own end is nobody's news.
+    let mandate = &context.sinks.mandate;
+    if !mandate.is_in_term() || !mandate.is_valid() && !problems.is_empty() {
+        // What was broken off by the operator's own end is nobody's news, and whoever leads now
+        // knows better.
         return Next::await_change();
     }
     wake_siblings(context, &snapshot, &plan, &outcome);
@@ -171,22 +173,29 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     }
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
+    let mut is_told = true;
     if !outcome.gone && object.status.as_ref() != Some(&after) {
-        let written = write_status(&context.sinks.client, &object, &after);
+        let mut latest = object.clone();
+        latest
+            .metadata
+            .resource_version
+            .clone_from(&outcome.version);
+        let written = write_status(&context.sinks.client, &latest, &after);
         match passes.time(Phase::Status, written).await {
             Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
             Err(problem) => {
                 tracing::warn!("{}", headline(&problem.message));
                 problems.push(problem);
+                is_told = false;
             }
         }
     }
     passes.count(wrote, &problems);
-    let turns = if outcome.gone {
-        // The last status of an object that is gone is not news.
-        Vec::new()
-    } else {
+    let turns = if is_told && !outcome.gone {
         changes(object.status.as_ref(), &after)
+    } else {
+        // The last status of an object that is gone is not news; nor, yet, one that is not written.
+        Vec::new()
     };
     turns.iter().for_each(log);
     for event in effects(&plan, &outcome).iter().chain(&turns) {

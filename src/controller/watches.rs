@@ -1,6 +1,6 @@
 //! What is watched, in which scope.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{
     StreamExt, TryStreamExt, future,
@@ -25,11 +25,12 @@ use prometheus_client::{
 };
 use serde::de::DeserializeOwned;
 
-use super::trim;
+use super::{patience::Patience, trim};
 use crate::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
     health::Health,
     observe::{EXECUTOR_SELECTORS, Stores},
+    problem::chain,
 };
 
 /// Our kind; an object that does not parse does not stop the watch.
@@ -168,17 +169,6 @@ impl Watches {
     }
 }
 
-/// How soon a broken watch tries again: sooner than kube's default, which lets up to a minute
-/// pass after an outage; there are only a handful of watches.
-fn backoff() -> watcher::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(8))
-        .without_max_times()
-        .with_jitter()
-        .into()
-}
-
 /// What all watches of a scope share.
 struct Builder<'a> {
     scope: &'a Scope,
@@ -212,23 +202,31 @@ impl Builder<'_> {
         let (listed, broken) = (self.health.clone(), self.health.clone());
         let listed_name = name.clone();
         let errors = self.errors.0.get_or_create_owned(&ByKind { kind });
+        // What was said last of a watch that stays broken: each news once.
+        let told = Arc::new(Mutex::new(String::new()));
+        let well = told.clone();
 
         let (store, writer) = reflector::store();
         let events = watcher(api, config)
-            .backoff(backoff())
+            .backoff(Patience::default())
             .modify(move |object| trim(object))
             .reflect(writer)
             .inspect_ok(move |event| {
                 if matches!(event, watcher::Event::InitDone) {
                     listed.done(&listed_name);
+                    well.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
             })
             .touched_objects()
             .inspect_err(move |error| {
                 let text = describe(error);
-                tracing::warn!("the watch of {name} broke and is resumed: {text}");
                 broken.explain(&name, &text);
                 errors.inc();
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                if *told != text {
+                    tracing::warn!("the watch of {name} broke and is resumed: {text}");
+                    *told = text;
+                }
             })
             .filter(|event| future::ready(event.is_ok()));
         (store, events.boxed())
@@ -259,18 +257,4 @@ fn describe(error: &watcher::Error) -> String {
         },
         other => chain(other),
     }
-}
-
-/// An error with its causes, each of which is said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

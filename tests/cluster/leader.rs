@@ -151,3 +151,47 @@ fn a_leader_without_the_api_server_ends_before_another_begins_and_writes_no_more
         assert_eq!(writes.count(), 1, "it was written once");
     });
 }
+
+#[test]
+fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_wakes() {
+    run(async {
+        // A write takes long enough to be paused in.
+        let emulator_args = ["--write-window-ms", "2000"].map(str::to_owned).into();
+        let options = LabOptions {
+            emulator_args,
+            ..LabOptions::default()
+        };
+        let lab = Lab::start(options).await.unwrap();
+        let mut first = replica(&lab).await;
+        let world = World::of(&lab, &first, "paused").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "worker"]).await;
+        let one = json!({ "airflow": { "components": ["worker"] } });
+        world.ready(one).await;
+        let second = replica(&lab).await;
+        world.lose_credential("airflow-worker").await;
+        let puts = async || lab.emulator().counts().await.unwrap().of("credential.put");
+        let before = puts().await;
+        drop(world);
+        // The operator looks every 2 seconds; then its write is under way.
+        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        first.pause();
+        println!("writes answered meanwhile: {}", puts().await - before);
+
+        let world = World::existing(&lab, &second, "paused").await;
+        leads(&world, &second).await;
+        world
+            .ready(json!({ "airflow": { "components": ["scheduler", "worker"] } }))
+            .await;
+        let known = world.records("prod").await;
+        assert_eq!(known.len(), 2);
+        first.resume();
+        assert_eq!(first.ended().await.unwrap().code(), Some(1));
+        assert_eq!(
+            world.records("prod").await,
+            known,
+            "the second's record holds"
+        );
+        assert_eq!(world.federated().await, all(&["scheduler", "worker"]));
+    });
+}
