@@ -2,6 +2,7 @@
 
 use std::{future::pending, time::Instant};
 
+use airflow_workload_identity::apply::write_status;
 use lab::{Lab, LabOptions, Operator, OperatorOptions};
 use serde_json::json;
 use tokio::{
@@ -156,7 +157,7 @@ fn a_leader_without_the_api_server_ends_before_another_begins_and_writes_no_more
 fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_wakes() {
     run(async {
         // A write takes long enough to be paused in.
-        let emulator_args = ["--write-window-ms", "2000"].map(str::to_owned).into();
+        let emulator_args = ["--write-window-ms", "4000"].map(str::to_owned).into();
         let options = LabOptions {
             emulator_args,
             ..LabOptions::default()
@@ -169,14 +170,17 @@ fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_
         let one = json!({ "airflow": { "components": ["worker"] } });
         world.ready(one).await;
         let second = replica(&lab).await;
-        world.lose_credential("airflow-worker").await;
         let puts = async || lab.emulator().counts().await.unwrap().of("credential.put");
         let before = puts().await;
+        world.lose_credential("airflow-worker").await;
+        // Azure has the write, and answers it four seconds later.
+        world
+            .eventually("a write is under way", async || {
+                (puts().await > before).then_some(())
+            })
+            .await;
         drop(world);
-        // The operator looks every 2 seconds; then its write is under way.
-        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
         first.pause();
-        println!("writes answered meanwhile: {}", puts().await - before);
 
         let world = World::existing(&lab, &second, "paused").await;
         leads(&world, &second).await;
@@ -193,5 +197,21 @@ fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_
             "the second's record holds"
         );
         assert_eq!(world.federated().await, all(&["scheduler", "worker"]));
+    });
+}
+
+#[test]
+fn a_status_that_was_worked_out_before_another_replica_wrote_is_refused() {
+    run(async {
+        let world = World::new("outdated").await;
+        world.ready(json!({})).await;
+        let read = world.get("prod").await.unwrap();
+        world.kubectl("annotate awi prod note=later").await.unwrap();
+        let mut stale = read.status.clone().unwrap();
+        stale.credentials.clear();
+        let refused = write_status(&world.client, &read, &stale).await;
+        let message = refused.unwrap_err().message;
+        assert!(message.contains("changed in the meantime"), "{message}");
+        assert_eq!(world.records("prod").await.len(), 3);
     });
 }
