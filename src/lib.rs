@@ -13,6 +13,7 @@
 //! | [`azure`] | the clients for Resource Manager and Microsoft Graph, and the owner of each identity; knows nothing of Kubernetes |
 //! | [`grant`] | who may federate what |
 //! | [`secrets`] | which Secrets an object asks for |
+//! | [`pods`] | what a pod must have, and what it lacks |
 //! | [`issuers`] | the issuers that the cluster has had |
 //! | [`problem`] | what stands in the way, and when it is worth another try |
 //! | [`observe`] | reads the cluster and Azure; never writes |
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod pods;
 pub mod problem;
 pub mod secrets;
 pub mod serve;

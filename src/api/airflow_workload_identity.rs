@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Airflow, Azure, Connection, ConnectionSecret, ConnectionType, KeyVaultBackend,
+    Airflow, Azure, Connection, ConnectionSecret, ConnectionType, KeyVaultBackend, Pods,
     status::AirflowWorkloadIdentityStatus,
 };
 
@@ -29,6 +29,7 @@ use super::{
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Client ID", type_ = "string", json_path = ".status.clientId"),
     printcolumn(name = "Accounts", type_ = "string", json_path = ".status.accounts"),
+    printcolumn(name = "Pods", type_ = "string", json_path = r#".status.conditions[?(@.type=="PodsInjected")].status"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name must be at most 63 characters"),
@@ -81,6 +82,10 @@ pub struct AirflowWorkloadIdentitySpec {
     /// `AIRFLOW__SECRETS__BACKEND_KWARGS`, for `envFrom`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_vault_backend: Option<KeyVaultBackend>,
+
+    /// What Airflow's pods get, and who restarts those that started without it.
+    #[serde(default)]
+    pub pods: Pods,
 
     /// While true, the operator writes nothing for this object, neither to the cluster nor to
     /// Azure. What it has written stays, unless the grant is taken away. Deleting the object still

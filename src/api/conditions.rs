@@ -19,6 +19,8 @@ pub enum ConditionType {
     ServiceAccountsAnnotated,
     /// The Secret holds the connections.
     ConnectionsWritten,
+    /// Every running pod of the accounts has the token and the connections.
+    PodsInjected,
 }
 
 impl ConditionType {
@@ -96,6 +98,19 @@ pub enum Reason {
     AzureRefused,
     /// The API server refused or did not answer.
     ClusterError,
+
+    /// Pods started before the account or the connections were what they are now.
+    PodsOutdated,
+    /// New pods do not get the label: the admission policy is not at work.
+    PolicyMissing,
+    /// Pods carry the label and got no token: the Azure webhook is not at work.
+    WebhookMissing,
+    /// The Azure webhook was told to leave out a container of Airflow.
+    ContainerSkipped,
+    /// The pods' token has another audience than the credential.
+    AudienceDiffers,
+    /// The operator may not restart workloads.
+    RestartForbidden,
 }
 
 impl fmt::Display for Reason {

@@ -5,6 +5,7 @@ mod airflow_workload_identity;
 mod azure_identity_grant;
 mod conditions;
 mod connections;
+mod pods;
 mod secrets;
 mod status;
 
@@ -21,9 +22,10 @@ pub use connections::{
     AiAgents, Azure, Batch, Connection, ConnectionType, ContainerRegistry, Cosmos, DataExplorer,
     DataFactory, ExtraField, ResourceGroup, ServiceBus, StorageAccount, Subscription, Synapse,
 };
+pub use pods::{PodConnections, Pods, Restart};
 pub use secrets::{ConnectionSecret, KeyVaultBackend, SecretFormat};
 pub use status::{
-    AirflowStatus, AirflowWorkloadIdentityStatus, CredentialRecord, SecretStatus,
+    AirflowStatus, AirflowWorkloadIdentityStatus, CredentialRecord, Injection, SecretStatus,
     ServiceAccountStatus,
 };
 
@@ -49,6 +51,30 @@ pub const CONNECTION_ID_LABEL: &str = "airflow.apache.org/connection-id";
 pub const CLIENT_ID_ANNOTATION: &str = "azure.workload.identity/client-id";
 /// ServiceAccount annotation that the Azure webhook turns into `AZURE_TENANT_ID`.
 pub const TENANT_ID_ANNOTATION: &str = "azure.workload.identity/tenant-id";
+
+/// Pod label without which the Azure webhook leaves a pod alone.
+/// <https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>
+pub const USE_LABEL: &str = "azure.workload.identity/use";
+/// Variable by which the Azure webhook tells a container where its token is.
+pub const TOKEN_FILE_VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+/// Variable by which it tells the client ID.
+pub const CLIENT_ID_VARIABLE: &str = "AZURE_CLIENT_ID";
+
+/// The pod annotation by which the admission policy says which connections of an object a pod
+/// started with; one per object, so that two objects do not overwrite each other's.
+#[must_use]
+pub fn connections_annotation(object: &str) -> String {
+    format!("connections.{GROUP}/{object}")
+}
+
+/// What all of the following begin with.
+pub const RESTART_ANNOTATIONS: &str = "restart.airflow-workload-identity.io/";
+/// The annotation of a workload's pod template that says for which change of an object it was
+/// restarted last.
+#[must_use]
+pub fn restart_annotation(object: &str) -> String {
+    format!("{RESTART_ANNOTATIONS}{object}")
+}
 
 /// The field manager under which one object annotates ServiceAccounts; one per object, so that
 /// two objects that claim one account are a conflict that the API server sees.

@@ -125,10 +125,32 @@ pub struct ServiceAccountStatus {
     #[schemars(length(max = 64))]
     pub uid: Option<String>,
 
+    /// What new pods of the account get: set as long as the account is federated and annotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injection: Option<Injection>,
+
     /// What stands in the way, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+}
+
+/// What new pods of an account get. The admission policy goes by it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Injection {
+    /// Since when they get just this.
+    pub since: Time,
+
+    /// The Secrets that Airflow's containers get as envFrom.
+    #[serde(default)]
+    #[schemars(length(max = 2), inner(length(max = 253)))]
+    pub secrets: Vec<String>,
+
+    /// Changes with the data of these Secrets; empty without any.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub checksum: String,
 }
 
 /// A federated identity credential that the operator wrote or is about to write.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
-    api::core::v1::{Secret, ServiceAccount},
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::{Secret, ServiceAccount},
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -21,14 +24,16 @@ use super::outdated;
 use crate::{
     api::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CHECKSUM_ANNOTATION,
-        CLIENT_ID_ANNOTATION, FINALIZER, OPERATOR, TENANT_ID_ANNOTATION, account_field_manager,
+        CLIENT_ID_ANNOTATION, FINALIZER, OPERATOR, Reason, TENANT_ID_ANNOTATION,
+        account_field_manager, restart_annotation,
     },
-    observe::Existing,
+    observe::{Existing, PodOwner},
     plan::Ids,
-    problem::{ClusterError, Problem, bounded},
+    problem::{ClusterError, Problem, Retry, bounded},
 };
 
 const CONFLICT: u16 = 409;
+const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
 
 /// Writes the whole status: whatever else somebody put there goes. Refused if the object is not the one
@@ -219,6 +224,51 @@ pub(super) async fn delete_secret(
     delete_exactly(&api, &secret.name, Some(secret.uid.clone()))
         .await
         .map_err(|error| problem(&format!("cannot delete Secret {}", secret.name), &error))
+}
+
+/// As `kubectl rollout restart` does, with an annotation of our own: it says for which change.
+pub(super) async fn restart(
+    client: &Client,
+    object: &AirflowWorkloadIdentity,
+    workload: &PodOwner,
+    uid: &str,
+    change: &str,
+) -> Result<(), Problem> {
+    let annotations = BTreeMap::from([(restart_annotation(&object.name_any()), change)]);
+    let patch = Patch::Merge(json!({
+        "metadata": { "uid": uid },
+        "spec": { "template": { "metadata": { "annotations": annotations } } },
+    }));
+    let params = PatchParams {
+        field_manager: Some(OPERATOR.into()),
+        ..PatchParams::default()
+    };
+    let namespace = namespace(object);
+    let result = match workload {
+        PodOwner::Deployment(name) => {
+            let api: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+            bounded(api.patch_metadata(name, &params, &patch))
+                .await
+                .map(drop)
+        }
+        PodOwner::StatefulSet(name) => {
+            let api: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
+            bounded(api.patch_metadata(name, &params, &patch))
+                .await
+                .map(drop)
+        }
+    };
+    let what = format!("cannot restart {workload}");
+    match result {
+        Err(error) if error.is_status(FORBIDDEN) => Err(Problem {
+            reason: Reason::RestartForbidden,
+            message: format!(
+                "{what}: the operator may not restart workloads. Install its chart with workloadRestarts.enabled=true, or restart it yourself: kubectl rollout restart -n {namespace} {workload}"
+            ),
+            retry: Retry::Slow,
+        }),
+        result => result.map_err(|error| problem(&what, &error)),
+    }
 }
 
 /// Deletes the one with this uid; one that is gone is no error.

@@ -211,6 +211,11 @@ async fn take(
         Action::WriteReaderRole { name, accounts } => {
             reader_role::write(client, object, name, accounts).await
         }
+        Action::Restart {
+            workload,
+            uid,
+            change,
+        } => cluster::restart(client, object, workload, uid, change).await,
         Action::DeleteReaderRole { name } => reader_role::delete(client, object, name).await,
     }
 }

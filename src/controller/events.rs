@@ -93,6 +93,13 @@ fn effect(action: &Action) -> (&'static str, String, &str) {
         Action::WriteSecret { name, .. } => ("ConnectionsWritten", "Wrote Secret".into(), name),
         Action::WriteReaderRole { name, .. } => ("ConnectionsWritten", "Wrote Role".into(), name),
         Action::DeleteReaderRole { name } => ("ConnectionsDeleted", "Deleted Role".into(), name),
+        Action::Restart {
+            workload, change, ..
+        } => (
+            "WorkloadRestarted",
+            format!("Restarted {workload}: its pods lacked what they get since"),
+            change,
+        ),
         Action::DeleteSecret(secret) => {
             ("ConnectionsDeleted", "Deleted Secret".into(), &secret.name)
         }

@@ -214,8 +214,9 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
         std::mem::replace(&mut memory.attempts, next)
     });
     let delay = delay(&problems, attempts, context.resync, rand::random());
-    let settled = settles_in(&after, Timestamp::now()).unwrap_or(Duration::MAX);
-    Next::requeue(delay.min(settled))
+    let settled = settles_in(&after, Timestamp::now());
+    let sooner = [settled, plan.look_again].into_iter().flatten().min();
+    Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
 /// Reads and plans; once more, if Azure is to be written to on the ground of old news.

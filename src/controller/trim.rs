@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 use kube::{Resource, api::ObjectMeta, core::PartialObjectMeta};
 
 use crate::{
-    api::{CLIENT_ID_ANNOTATION, TENANT_ID_ANNOTATION},
+    api::{CLIENT_ID_ANNOTATION, RESTART_ANNOTATIONS, TENANT_ID_ANNOTATION},
     observe::POD_TEMPLATES,
 };
 
@@ -62,11 +62,12 @@ pub(super) fn stateful_set(set: &mut StatefulSet) {
     workload(&mut set.metadata, template);
 }
 
-/// Keeps a workload's labels and the account of its pods.
+/// Keeps a workload's labels, the account of its pods, and what it was restarted for.
 fn workload(metadata: &mut ObjectMeta, template: Option<&mut PodTemplateSpec>) {
     metadata.managed_fields = None;
     metadata.annotations = None;
     if let Some(template) = template {
+        let metadata = restarts(template);
         let account = template
             .spec
             .take()
@@ -76,7 +77,16 @@ fn workload(metadata: &mut ObjectMeta, template: Option<&mut PodTemplateSpec>) {
                 service_account_name: account,
                 ..PodSpec::default()
             }),
-            metadata: None,
+            metadata,
         };
     }
+}
+
+fn restarts(template: &mut PodTemplateSpec) -> Option<ObjectMeta> {
+    let mut annotations = template.metadata.take()?.annotations?;
+    annotations.retain(|key, _| key.starts_with(RESTART_ANNOTATIONS));
+    (!annotations.is_empty()).then(|| ObjectMeta {
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    })
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod discovery;
 mod fields;
 mod issuer;
+mod pods;
 mod reader_role;
 mod secret;
 mod stores;
@@ -23,6 +24,7 @@ pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
 };
 pub use issuer::IssuerSource;
+pub use pods::{Pod, PodContainer, PodOwner, Restartable};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
 };
@@ -92,6 +94,12 @@ pub struct Snapshot {
     pub reader_role: Result<Option<ReaderRole>, Problem>,
     /// Other Secrets that this object has created.
     pub stale_secrets: Vec<Existing>,
+    /// The pods that run under the accounts, by account.
+    pub pods: Result<BTreeMap<String, Vec<Pod>>, Problem>,
+    /// What runs pods in the namespace.
+    pub restartable: BTreeMap<PodOwner, Restartable>,
+    /// When this was seen.
+    pub now: Timestamp,
 }
 
 /// An object that exists. The uid keeps an effect from another object of the same name.
@@ -223,12 +231,15 @@ pub async fn observe(
         Err(problem) => (Err(problem), BTreeSet::new()),
     };
     let discovery = sources.stores.discover(&namespace, object);
+    let name = object.name_any();
+    let pods = pods::observe(&sources.client, &namespace, &name, &discovery.accounts).await;
+    let now = Timestamp::now();
     Snapshot {
         left_behind: sources
             .stores
             .left_behind(&namespace, object, &discovery.accounts),
         claimed_by_others: sources.stores.claimed_by_others(object),
-        settling: settling(object, Timestamp::now()),
+        settling: settling(object, now),
         issuer,
         history,
         audience: sources.audience.clone(),
@@ -236,6 +247,9 @@ pub async fn observe(
         rival_secrets: secret::rivals(&sources.client, object).await,
         reader_role: reader_role::observe(&sources.client, object).await,
         stale_secrets,
+        pods,
+        restartable: sources.stores.restartable(&namespace, &name),
+        now,
         object: object.clone(),
         namespace,
         identity,

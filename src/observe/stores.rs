@@ -1,10 +1,10 @@
 //! What is watched: one read-only view over all stores.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, PodTemplateSpec, Secret, ServiceAccount},
 };
 use kube::{
     Resource, ResourceExt,
@@ -14,14 +14,14 @@ use kube::{
 };
 
 use super::{
-    Account, AccountState, Discovery, Existing, created_for,
+    Account, AccountState, Discovery, Existing, PodOwner, Restartable, created_for,
     discovery::{self, Inventory, Workload},
     named_identity, records,
 };
 use crate::{
     api::{
         AirflowWorkloadIdentity, AzureIdentityGrant, AzureIdentityGrantSpec, CredentialRecord,
-        account_field_manager,
+        account_field_manager, restart_annotation,
     },
     grant,
     model::{IdentityId, Subject},
@@ -198,6 +198,45 @@ impl Stores {
             .map(|secret| existing(secret.meta()))
             .filter(|found| !wanted.iter().any(|wanted| wanted.name == found.name))
             .collect()
+    }
+
+    /// What runs pods in the namespace and can be restarted; for which change `object` did so last.
+    pub(super) fn restartable(
+        &self,
+        namespace: &str,
+        object: &str,
+    ) -> BTreeMap<PodOwner, Restartable> {
+        let key = restart_annotation(object);
+        let state = |meta: &ObjectMeta, template: Option<&PodTemplateSpec>| {
+            let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
+            Restartable {
+                uid: meta.uid.clone().unwrap_or_default(),
+                restarted_for: annotations.and_then(|a| a.get(&key)).cloned(),
+            }
+        };
+        let deployments = self.deployments.state();
+        let deployments = deployments
+            .iter()
+            .filter(|d| is_in(*d, namespace))
+            .map(|d| {
+                let template = d.spec.as_ref().map(|spec| &spec.template);
+                (
+                    PodOwner::Deployment(d.name_any()),
+                    state(&d.metadata, template),
+                )
+            });
+        let stateful_sets = self.stateful_sets.state();
+        let stateful_sets = stateful_sets
+            .iter()
+            .filter(|s| is_in(*s, namespace))
+            .map(|s| {
+                let template = s.spec.as_ref().map(|spec| &spec.template);
+                (
+                    PodOwner::StatefulSet(s.name_any()),
+                    state(&s.metadata, template),
+                )
+            });
+        deployments.chain(stateful_sets).collect()
     }
 
     /// The workloads, and each `ConfigMap` whose pod template cannot be read.

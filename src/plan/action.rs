@@ -12,7 +12,7 @@ use crate::{
     api::CredentialRecord,
     azure::CredentialProperties,
     model::{CredentialName, FederatedCredential, IdentityId},
-    observe::Existing,
+    observe::{Existing, PodOwner},
 };
 
 /// One effect.
@@ -87,6 +87,15 @@ pub enum Action {
     DeleteReaderRole {
         /// The name of both.
         name: String,
+    },
+    /// Roll a workload whose pods started too early.
+    Restart {
+        /// The workload.
+        workload: PodOwner,
+        /// Its uid.
+        uid: String,
+        /// For which change: since when new pods get what these lack.
+        change: String,
     },
 }
 
@@ -167,6 +176,7 @@ impl fmt::Display for Action {
                 accounts = accounts.iter().cloned().collect::<Vec<_>>().join(", "),
             ),
             Self::DeleteReaderRole { name } => write!(f, "delete Role {name}"),
+            Self::Restart { workload, .. } => write!(f, "restart {workload}"),
         }
     }
 }

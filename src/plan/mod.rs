@@ -9,15 +9,19 @@ mod credentials;
 mod prerequisites;
 mod reader_role;
 mod removal;
+mod restarts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
 pub use action::{Action, Step};
 
 use crate::{
-    api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason},
+    api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason, SecretStatus},
     model::{Issuer, Subject},
     observe::{Account, Snapshot},
     problem::Problem,
@@ -50,6 +54,8 @@ pub struct Plan {
     pub reader_role: Option<Progress>,
     /// Whole steps that cannot be taken.
     pub blocked: BTreeMap<ConditionType, Problem>,
+    /// How soon pods that lack something are worth another look.
+    pub look_again: Option<Duration>,
     /// What the user should know although nothing is wrong.
     pub notes: BTreeMap<ConditionType, String>,
 }
@@ -116,6 +122,17 @@ pub struct SecretPlan {
     pub checksum: String,
     /// Whether it is there.
     pub progress: Progress,
+}
+
+impl SecretPlan {
+    /// What the status says of it once it is there.
+    #[must_use]
+    pub fn to_status(&self) -> SecretStatus {
+        SecretStatus {
+            name: self.name.clone(),
+            checksum: self.checksum.clone(),
+        }
+    }
 }
 
 impl Plan {
@@ -197,6 +214,7 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
     connections::plan(snapshot, &mut plan);
     reader_role::plan(snapshot, &mut plan);
     credentials::delete(snapshot, &mut plan);
+    restarts::plan(snapshot, &mut plan);
     plan.accounts.extend(
         refused
             .into_iter()

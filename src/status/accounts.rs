@@ -60,6 +60,7 @@ fn account_status(
         federated: !matches!(credential, State::Not(_)),
         federated_at: propagation::federated_at(account, outcome, before, now),
         annotated: !matches!(annotation, State::Not(_)) || is_waiting && annotated_before,
+        injection: None,
         message,
     }
 }
@@ -77,6 +78,7 @@ pub(super) fn strike_revoked(
     };
     for account in &mut status.service_accounts {
         account.federated &= !deleted(&account.subject);
+        account.injection.take_if(|_| !account.federated);
     }
     status.accounts = Some(count(&status.service_accounts));
 }

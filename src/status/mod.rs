@@ -2,6 +2,7 @@
 
 mod accounts;
 mod conditions;
+mod pods;
 mod propagation;
 mod verdict;
 
@@ -48,7 +49,16 @@ pub fn status(
         return status;
     }
 
-    let accounts = accounts(plan, outcome, &before, now);
+    let is_same_identity = snapshot.is_granted() && !has_moved(snapshot);
+    let client_id = plan
+        .ids
+        .map(|ids| ids.client.to_string())
+        .or(before.client_id.clone().filter(|_| is_same_identity));
+    let secrets = secrets(plan, outcome, before.secrets.clone());
+    let mut accounts = accounts(plan, outcome, &before, now);
+    for account in &mut accounts {
+        account.injection = pods::injection(snapshot, account, &client_id, &secrets, now);
+    }
     let mut steps = ConditionType::STEPS.map(|step| (step, verdict(step, snapshot, plan, outcome)));
     for (step, verdict) in &mut steps {
         if let (ConditionType::CredentialsFederated, Verdict::True(message)) = (step, verdict)
@@ -76,13 +86,12 @@ pub fn status(
         conditions.set(*step, verdict);
     }
 
-    let is_same_identity = snapshot.is_granted() && !has_moved(snapshot);
+    let injected = pods::verdict(snapshot, plan, outcome, &accounts, client_id.as_deref());
+    conditions.set(ConditionType::PodsInjected, &injected);
+
     AirflowWorkloadIdentityStatus {
         observed_generation: generation,
-        client_id: plan
-            .ids
-            .map(|ids| ids.client.to_string())
-            .or(before.client_id.filter(|_| is_same_identity)),
+        client_id,
         tenant_id: plan
             .ids
             .map(|ids| ids.tenant.to_string())
@@ -96,7 +105,7 @@ pub fn status(
         accounts: Some(count(&accounts)),
         service_accounts: accounts,
         credentials: credentials(plan, outcome),
-        secrets: secrets(plan, outcome, before.secrets),
+        secrets,
         reader_role: has_reader_role(plan, outcome, before.reader_role),
         conditions: conditions.all(),
     }
@@ -192,10 +201,7 @@ fn secrets(plan: &Plan, outcome: &Outcome, before: Vec<SecretStatus>) -> Vec<Sec
     }
     let now = plan.secrets.iter().filter_map(|secret| {
         if matches!(state(&secret.progress, outcome), State::Holds) {
-            return Some(SecretStatus {
-                name: secret.name.clone(),
-                checksum: secret.checksum.clone(),
-            });
+            return Some(secret.to_status());
         }
         before.iter().find(|b| b.name == secret.name).cloned()
     });

@@ -51,7 +51,8 @@ pub(super) fn verdict(
         None => Verdict::True(text),
     };
     match step {
-        ConditionType::Ready => done(String::new()),
+        // Not a step: each is worked out by itself.
+        ConditionType::Ready | ConditionType::PodsInjected => done(String::new()),
         ConditionType::Granted => match &snapshot.identity {
             Ok(_) => done("An AzureIdentityGrant covers the identity and the accounts.".into()),
             Err(_) => waiting("The identity's resource ID must be valid first."),

@@ -24,6 +24,7 @@ mod main_job;
 mod metrics;
 mod monitoring;
 mod outage;
+mod pod_policy;
 mod probes;
 mod schema;
 mod secrets;

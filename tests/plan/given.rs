@@ -117,7 +117,15 @@ pub fn fresh() -> Snapshot {
         rival_secrets: Ok(BTreeMap::new()),
         reader_role: Ok(None),
         stale_secrets: Vec::new(),
+        pods: Ok(BTreeMap::new()),
+        restartable: BTreeMap::new(),
+        now: hours(24),
     }
+}
+
+/// So many hours after the first pass of these tests.
+pub fn hours(hours: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hours)
 }
 
 /// The same, after everything was done.
@@ -213,7 +221,7 @@ pub fn account(world: &mut Snapshot, name: &str, edit: impl FnOnce(&mut AccountS
 /// Carries out what is planned, as if every step succeeded, until there is nothing to do.
 pub fn settle(world: &mut Snapshot) {
     for hour in 0..3 {
-        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour);
+        let now = hours(hour);
         let plan = plan(world);
         if plan.finalizer == Finalizer::Add {
             world.object.metadata.finalizers = Some(vec![FINALIZER.into()]);
@@ -295,6 +303,12 @@ fn take(world: &mut Snapshot, action: &Action) {
             world.reader_role = Ok(Some(ReaderRole::Ours { accounts }));
         }
         Action::DeleteReaderRole { .. } => world.reader_role = Ok(None),
+        Action::Restart {
+            workload, change, ..
+        } => {
+            let restarted = world.restartable.get_mut(workload).unwrap();
+            restarted.restarted_for = Some(change.clone());
+        }
         Action::DeleteSecret(secret) => {
             world.secrets.remove(&secret.name);
             world.stale_secrets.retain(|stale| stale != secret);

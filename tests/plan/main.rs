@@ -10,6 +10,7 @@ mod discovery;
 mod grants;
 mod invariants;
 mod issuers;
+mod pods;
 mod reader_role;
 mod removal;
 mod status;

@@ -193,6 +193,7 @@ fn ready_is_the_first_condition_and_every_step_has_one() {
             "CredentialsFederated",
             "ServiceAccountsAnnotated",
             "ConnectionsWritten",
+            "PodsInjected",
         ]
     );
 }

@@ -77,3 +77,12 @@ there is worse than an installation that says so. */}}
 {{- fail (printf "%s: the cluster does not serve %s. Install what does first, or set the value to false. Without a cluster to ask (helm template), say that it is there: --api-versions %s" $value $api $api) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The newest version of the admission policies for pods that the cluster serves; empty: none. */}}
+{{- define "airflow-workload-identity.podPolicyApi" -}}
+{{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1
+{{- else if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy" -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
+{{- end -}}

@@ -42,6 +42,8 @@ pub struct Discovery {
     pub accounts: Vec<Account>,
     /// The names of those that belong to the install; the others were asked for beside it.
     pub of_install: BTreeSet<String>,
+    /// The names of those that workloads run under which `spec.airflow.workloadSelector` selects.
+    pub of_workloads: BTreeSet<String>,
     /// Set if some of them run under the namespace's `default` account although the spec does
     /// not name it: which components, as far as that is known.
     pub on_default: Option<BTreeSet<Component>>,
@@ -91,8 +93,9 @@ pub(super) fn discover(
         "serviceAccountSelector",
         airflow.service_account_selector.as_ref(),
     );
+    let mut of_workloads = BTreeSet::new();
     if let Ok(Some(selector)) = &workloads {
-        found.add_workloads(selector, inventory);
+        of_workloads = found.add_workloads(selector, inventory);
     }
     if let Ok(Some(selector)) = &accounts {
         for account in &inventory.accounts {
@@ -115,6 +118,7 @@ pub(super) fn discover(
         installs,
         install,
         of_install,
+        of_workloads,
         on_default,
         unreadable,
         invalid: workloads.err().or(accounts.err()),
@@ -154,6 +158,16 @@ fn install(
     }
     // Even when it is gone: a reinstallation must not hand the identity to a neighbour.
     settled.or_else(|| installs.first().filter(|_| installs.len() == 1).cloned())
+}
+
+impl Discovery {
+    /// Whether Airflow's own components run under the account; if not, it was only named.
+    #[must_use]
+    pub fn runs_airflow(&self, account: &Account) -> bool {
+        self.of_install.contains(&account.name)
+            || self.of_workloads.contains(&account.name)
+            || !account.components.is_empty()
+    }
 }
 
 impl Workload {
@@ -221,16 +235,20 @@ impl Found {
         }
     }
 
-    fn add_workloads(&mut self, selector: &Selector, inventory: &Inventory) {
+    /// The names of the accounts that the selected workloads run under.
+    fn add_workloads(&mut self, selector: &Selector, inventory: &Inventory) -> BTreeSet<String> {
         const COMPONENT_LABELS: [&str; 2] = ["component", "app.kubernetes.io/component"];
+        let mut accounts = BTreeSet::new();
         for workload in &inventory.workloads {
             if selector.matches(&workload.labels) {
+                accounts.insert(workload.account.clone());
                 let mut labels = COMPONENT_LABELS.iter();
                 let named = labels.find_map(|key| component(workload.labels.get(*key)?));
                 let components = self.0.entry(workload.account.clone()).or_default();
                 components.extend(named.into_iter().flatten());
             }
         }
+        accounts
     }
 
     fn add<'a>(&mut self, account: &str, components: impl Iterator<Item = &'a Component>) {

@@ -1,0 +1,90 @@
+//! The restart of what runs pods that started too early.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Action, Finalizer, Plan, Progress};
+use crate::{
+    api::{AirflowWorkloadIdentityStatus, Injection, Restart, SecretStatus, ServiceAccountStatus},
+    observe::{PodOwner, Snapshot},
+    pods::{LAG, injected, lack},
+};
+
+/// How soon pods are looked at again while some of them lack something: they are not watched.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Plans the restarts that the spec asks for.
+pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
+    let Ok(pods) = &snapshot.pods else {
+        plan.look_again = Some(AGAIN);
+        return;
+    };
+    let Some(status) = &snapshot.object.status else {
+        return;
+    };
+    let mut owners: BTreeMap<&PodOwner, Timestamp> = BTreeMap::new();
+    for account in &status.service_accounts {
+        let (Some(injection), Some(client_id)) = (&account.injection, &status.client_id) else {
+            continue;
+        };
+        for pod in pods.get(&account.name).into_iter().flatten() {
+            let Some(lack) = lack(pod, injection, client_id, &snapshot.audience) else {
+                continue;
+            };
+            plan.look_again = Some(AGAIN);
+            if let Some(owner) = &pod.owner
+                && lack.is_early
+                && is_settled(snapshot, plan, status, account, injection)
+            {
+                owners.insert(owner, injection.since.0);
+            }
+        }
+    }
+    for (owner, since) in owners {
+        let change = since.to_string();
+        let Some(workload) = snapshot.restartable.get(owner) else {
+            continue;
+        };
+        // Once per change: what a restart did not mend, a second one will not.
+        if workload.restarted_for.as_ref() != Some(&change) {
+            let action = Action::Restart {
+                workload: owner.clone(),
+                uid: workload.uid.clone(),
+                change,
+            };
+            plan.push(action, Vec::new());
+        }
+    }
+}
+
+/// Whether pods of the account may be restarted now. The status must have said for a while what new
+/// pods get, and nothing of it may be about to change; and Entra must know the credential
+/// everywhere, or it would answer the first requests from old data, and go on to do so for minutes.
+/// <https://azure.github.io/azure-workload-identity/docs/known-issues.html>
+fn is_settled(
+    snapshot: &Snapshot,
+    plan: &Plan,
+    status: &AirflowWorkloadIdentityStatus,
+    account: &ServiceAccountStatus,
+    injection: &Injection,
+) -> bool {
+    let holds = |progress: &Progress| matches!(progress, Progress::Holds);
+    let mut planned = plan.accounts.iter();
+    let secrets: Vec<SecretStatus> = plan.secrets.iter().map(|s| s.to_status()).collect();
+    snapshot.object.spec.pods.restart == Restart::OnChange
+        && plan.finalizer == Finalizer::Keep
+        && plan.steps.is_empty()
+        && plan.ids.map(|ids| ids.client.to_string()) == status.client_id
+        && plan.secrets.iter().all(|secret| holds(&secret.progress))
+        && planned.any(|planned| {
+            planned.name == account.name
+                && planned.uid == account.uid
+                && holds(&planned.credential)
+                && holds(&planned.annotation)
+        })
+        && injected(snapshot, &account.name, &secrets)
+            == (injection.secrets.clone(), injection.checksum.clone())
+        && injection.since.0 + LAG <= snapshot.now
+        && !snapshot.settling.contains(&account.subject)
+}
