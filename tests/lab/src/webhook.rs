@@ -14,12 +14,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::binaries::{module_of_tool, tool};
 use crate::control_plane::{START_LIMIT, flag};
-use crate::http;
 use crate::identities::{EXCHANGE_AUDIENCE, TENANT_ID};
 use crate::lab::Lab;
 use crate::process::Process;
@@ -85,14 +87,14 @@ impl Lab {
             .env("AZURE_TENANT_ID", TENANT_ID);
         let mut process = Process::start(&self.reaper, "azure-wi-webhook", command)?;
 
-        let http = http::client(self.authority.certificate())?;
+        self.point_to_program().await?;
+        // The API server takes a moment to see the configuration, too.
+        let pods = Api::namespaced(self.client().await?, NAMESPACE);
         process
             .wait_for(START_LIMIT, || async {
-                let answer = http.get(URL).send().await.ok()?;
-                answer.status().is_success().then_some(())
+                is_injected(&pods).await.ok()?.then_some(())
             })
             .await?;
-        self.point_to_program().await?;
         Ok(AzureWebhook {
             cluster: Cluster {
                 reaper: Arc::clone(&self.reaper),
@@ -190,6 +192,27 @@ impl Cluster {
         );
         Ok(())
     }
+}
+
+/// Whether a pod would come out with variables.
+async fn is_injected(pods: &Api<Pod>) -> Result<bool> {
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let pod = serde_json::from_value(json!({
+        "metadata": {"name": "lab", "labels": {"azure.workload.identity/use": "true"}},
+        "spec": {
+            "serviceAccountName": SERVICE_ACCOUNT,
+            "containers": [{"name": "lab", "image": "lab"}],
+        },
+    }))?;
+    let admitted = pods.create(&dry_run, &pod).await?;
+    let containers = admitted.spec.map(|spec| spec.containers);
+    Ok(containers
+        .iter()
+        .flatten()
+        .any(|container| container.env.is_some()))
 }
 
 /// Waits until the port is free; as long as the file is open, other labs do not take it.
