@@ -5,6 +5,7 @@ SHELL := bash
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kubectl
+PODS := kube-scheduler kwok webhook
 JUDGES := helm helm-docs helm-schema promtool prometheus gitops
 PYTHON_REQUIREMENTS := $(wildcard tests/*/requirements.txt)
 
@@ -25,7 +26,7 @@ demo-stop: ## end the demo that KEEP=1 left running
 AUDIT_LOGS = $(abspath $(BIN))/audit-logs
 
 .PHONY: test
-test: tools control-plane judges python ## run all tests
+test: tools control-plane pods judges python ## run all tests
 	cargo build --workspace --bins
 	@rm -rf $(AUDIT_LOGS)
 	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --workspace
@@ -55,6 +56,11 @@ tools:
 .PHONY: control-plane
 control-plane:
 	@tests/binaries/build $(CONTROL_PLANE) >/dev/null
+
+# What schedules pods, makes them look alive, and injects tokens into them.
+.PHONY: pods
+pods:
+	@tests/binaries/build $(PODS) >/dev/null
 
 # Other projects' programs, which tests ask what they make of the chart, the rules and the status.
 .PHONY: judges

@@ -72,6 +72,15 @@ pub fn tool(name: &str) -> Result<PathBuf> {
 
 /// The folder of a Go module, `<path>@<version>`: some hold files that tests read.
 pub fn go_module(module: &str) -> Result<PathBuf> {
+    downloaded(module, &env::temp_dir())
+}
+
+/// The folder of the Go module that a [`tool`] of the same version is built from.
+pub(crate) fn module_of_tool(name: &str, module: &str) -> Result<PathBuf> {
+    downloaded(module, &repository().join("tests/binaries").join(name))
+}
+
+fn downloaded(module: &str, asked_in: &Path) -> Result<PathBuf> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Downloaded {
@@ -79,7 +88,8 @@ pub fn go_module(module: &str) -> Result<PathBuf> {
     }
     let output = Command::new("go")
         .args(["mod", "download", "-json", module])
-        .current_dir(env::temp_dir())
+        .current_dir(asked_in)
+        .env("GOWORK", "off")
         .output()
         .context("cannot run go")?;
     let said = String::from_utf8_lossy(&output.stdout);

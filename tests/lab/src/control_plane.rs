@@ -22,7 +22,7 @@ use crate::process::Process;
 use crate::reaper::Reaper;
 
 /// Long, for a machine that does many things at once.
-const START_LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) struct ControlPlane {
     reaper: Arc<Reaper>,
@@ -199,14 +199,7 @@ impl Files {
     fn write(folder: &Path, authority: &Authority, server: &str) -> Result<Self> {
         let ca = authority.certificate();
         let user_kubeconfig = |name: &str, user: &str| {
-            let certificate = authority.cluster_admin(name, user)?;
-            let path = folder.join(format!("{name}.kubeconfig"));
-            kubeconfig::write(
-                path,
-                server,
-                ca,
-                &kubeconfig::certificate_user(&certificate),
-            )
+            kubeconfig::cluster_admin(folder, name, server, authority, user)
         };
         let audit_policy = folder.join("audit-policy.yaml");
         fs::write(&audit_policy, include_str!("audit-policy.yaml"))?;
@@ -276,6 +269,6 @@ fn url(scheme: &str, port: u16) -> String {
     format!("{scheme}://127.0.0.1:{port}")
 }
 
-fn flag(name: &str, value: impl std::fmt::Display) -> String {
+pub(crate) fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
 }

@@ -6,10 +6,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::pki::KeyFiles;
+use crate::pki::{Authority, KeyFiles};
 
-pub(crate) fn certificate_user(files: &KeyFiles) -> Value {
-    json!({"client-certificate": files.public, "client-key": files.private})
+/// Of a Kubernetes user who may do everything.
+pub(crate) fn cluster_admin(
+    folder: &Path,
+    name: &str,
+    server: &str,
+    authority: &Authority,
+    user: &str,
+) -> Result<PathBuf> {
+    let KeyFiles { public, private } = authority.cluster_admin(name, user)?;
+    let user = json!({"client-certificate": public, "client-key": private});
+    let path = folder.join(format!("{name}.kubeconfig"));
+    write(path, server, authority.certificate(), &user)
 }
 
 pub(crate) fn token_user(token: &str) -> Value {

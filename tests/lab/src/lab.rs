@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -28,6 +28,12 @@ use crate::reaper::{Entry, Reaper};
 const ADMIN_NAMESPACE: &str = "default";
 const ADMIN_ACCOUNT: &str = "lab-admin";
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+/// A token without audiences.
+const FOR_API_SERVER: TokenRequestSpec = TokenRequestSpec {
+    audiences: Vec::new(),
+    bound_object_ref: None,
+    expiration_seconds: None,
+};
 
 /// What differs from a plain lab.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +53,8 @@ pub struct Lab {
     binaries: Binaries,
     azure_token: OnceCell<String>,
     operators: AtomicUsize,
-    reaper: Arc<Reaper>,
+    pub(crate) authority: Authority,
+    pub(crate) reaper: Arc<Reaper>,
 }
 
 impl Lab {
@@ -72,6 +79,7 @@ impl Lab {
             binaries,
             azure_token: OnceCell::new(),
             operators: AtomicUsize::new(0),
+            authority,
             reaper,
         };
         if !options.without_crds {
@@ -161,20 +169,48 @@ impl Lab {
         &self.issuer
     }
 
-    /// A token of a `ServiceAccount`, as the API server mounts it into a pod.
+    /// A token of a `ServiceAccount`, bound to no pod.
     pub async fn mint_token(
         &self,
         namespace: &str,
         service_account: &str,
         audience: &str,
     ) -> Result<String> {
-        self.request_token(namespace, service_account, vec![audience.to_owned()])
-            .await
+        let spec = TokenRequestSpec {
+            audiences: vec![audience.to_owned()],
+            ..TokenRequestSpec::default()
+        };
+        self.request_token(namespace, service_account, spec).await
+    }
+
+    /// A token of a `ServiceAccount` as the kubelet mounts it into a pod: its claims name the pod, and it ends with
+    /// the pod. Fails if there is no such pod of that `ServiceAccount`.
+    pub async fn mint_pod_token(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        audience: &str,
+        pod_name: &str,
+        pod_uid: &str,
+    ) -> Result<String> {
+        let spec = TokenRequestSpec {
+            audiences: vec![audience.to_owned()],
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                name: Some(pod_name.to_owned()),
+                uid: Some(pod_uid.to_owned()),
+            }),
+            ..TokenRequestSpec::default()
+        };
+        self.request_token(namespace, service_account, spec).await
     }
 
     /// A kubeconfig with the rights of a ServiceAccount.
     pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
-        let token = self.request_token(namespace, account, Vec::new()).await?;
+        let token = self
+            .request_token(namespace, account, FOR_API_SERVER)
+            .await?;
         let path = self
             .scratch()
             .join(format!("{namespace}-{account}.kubeconfig"));
@@ -242,7 +278,9 @@ impl Lab {
     async fn launch(&self, awi: &Path, pod: &str, launch: Launch) -> Result<Operator> {
         let (namespace, account) = (&launch.namespace, &launch.account);
         let tokens = operator::Tokens {
-            kubernetes: self.request_token(namespace, account, Vec::new()).await?,
+            kubernetes: self
+                .request_token(namespace, account, FOR_API_SERVER)
+                .await?,
             exchange: self
                 .mint_token(namespace, account, EXCHANGE_AUDIENCE)
                 .await?,
@@ -328,21 +366,18 @@ impl Lab {
             .access_token)
     }
 
-    /// Without audiences it is a token for the API server.
     async fn request_token(
         &self,
         namespace: &str,
         service_account: &str,
-        audiences: Vec<String>,
+        spec: TokenRequestSpec,
     ) -> Result<String> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
-        let spec = TokenRequestSpec {
-            audiences,
-            expiration_seconds: Some(TOKEN_SECONDS),
-            ..TokenRequestSpec::default()
-        };
         let request = TokenRequest {
-            spec,
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..spec
+            },
             ..TokenRequest::default()
         };
         let answer = accounts
