@@ -25,6 +25,7 @@ mod metrics;
 mod monitoring;
 mod outage;
 mod pod_policy;
+mod pods;
 mod probes;
 mod schema;
 mod secrets;
