@@ -28,12 +28,6 @@ use crate::reaper::{Entry, Reaper};
 const ADMIN_NAMESPACE: &str = "default";
 const ADMIN_ACCOUNT: &str = "lab-admin";
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
-/// A token without audiences.
-const FOR_API_SERVER: TokenRequestSpec = TokenRequestSpec {
-    audiences: Vec::new(),
-    bound_object_ref: None,
-    expiration_seconds: None,
-};
 
 /// What differs from a plain lab.
 #[derive(Clone, Debug, Default)]
@@ -209,7 +203,7 @@ impl Lab {
     /// A kubeconfig with the rights of a ServiceAccount.
     pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
         let token = self
-            .request_token(namespace, account, FOR_API_SERVER)
+            .request_token(namespace, account, TokenRequestSpec::default())
             .await?;
         let path = self
             .scratch()
@@ -279,7 +273,7 @@ impl Lab {
         let (namespace, account) = (&launch.namespace, &launch.account);
         let tokens = operator::Tokens {
             kubernetes: self
-                .request_token(namespace, account, FOR_API_SERVER)
+                .request_token(namespace, account, TokenRequestSpec::default())
                 .await?,
             exchange: self
                 .mint_token(namespace, account, EXCHANGE_AUDIENCE)
@@ -366,6 +360,7 @@ impl Lab {
             .access_token)
     }
 
+    /// Without audiences it is a token for the API server.
     async fn request_token(
         &self,
         namespace: &str,
