@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Action, Finalizer, Plan, Progress};
+use super::{Action, Finalizer, Plan, Progress, SecretPlan};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, Injection, Restart, SecretStatus, ServiceAccountStatus},
     observe::{PodOwner, Snapshot},
@@ -71,7 +71,7 @@ fn is_settled(
 ) -> bool {
     let holds = |progress: &Progress| matches!(progress, Progress::Holds);
     let mut planned = plan.accounts.iter();
-    let secrets: Vec<SecretStatus> = plan.secrets.iter().map(|s| s.to_status()).collect();
+    let secrets: Vec<SecretStatus> = plan.secrets.iter().map(SecretPlan::to_status).collect();
     snapshot.object.spec.pods.restart == Restart::OnChange
         && plan.finalizer == Finalizer::Keep
         && plan.steps.is_empty()

@@ -57,7 +57,7 @@ pub fn status(
     let secrets = secrets(plan, outcome, before.secrets.clone());
     let mut accounts = accounts(plan, outcome, &before, now);
     for account in &mut accounts {
-        account.injection = pods::injection(snapshot, account, &client_id, &secrets, now);
+        account.injection = pods::injection(snapshot, account, client_id.as_deref(), &secrets, now);
     }
     let mut steps = ConditionType::STEPS.map(|step| (step, verdict(step, snapshot, plan, outcome)));
     for (step, verdict) in &mut steps {

@@ -23,7 +23,7 @@ const NAMES: usize = 5;
 pub(super) fn injection(
     snapshot: &Snapshot,
     account: &ServiceAccountStatus,
-    client_id: &Option<String>,
+    client_id: Option<&str>,
     secrets: &[SecretStatus],
     now: Timestamp,
 ) -> Option<Injection> {
@@ -33,7 +33,7 @@ pub(super) fn injection(
     let (secrets, checksum) = injected(snapshot, &account.name, secrets);
     let status = snapshot.object.status.as_ref();
     let before = status
-        .filter(|status| status.client_id == *client_id)
+        .filter(|status| status.client_id.as_deref() == client_id)
         .and_then(|status| {
             status
                 .service_accounts
@@ -193,7 +193,7 @@ impl<'a> Group<'a> {
         match reason {
             Reason::PolicyMissing => format!(
                 "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? If it cannot be, set it in Airflow's Helm values: labels: {{{USE_LABEL}: \"true\"}} and extraEnvFrom: '- secretRef: {{name: {secret}, optional: true}}'. Then {restart}",
-                secret = self.secret(snapshot),
+                secret = connection_secret(snapshot),
             ),
             Reason::WebhookMissing => format!(
                 "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update --enable-workload-identity. Then {restart}"
@@ -223,13 +223,13 @@ impl<'a> Group<'a> {
             (false, false) => command,
         }
     }
+}
 
-    fn secret(&self, snapshot: &Snapshot) -> String {
-        let wanted = wanted_secrets(&snapshot.object);
-        wanted
-            .first()
-            .map_or_else(String::new, |secret| secret.name.clone())
-    }
+/// The Secret with the connections.
+fn connection_secret(snapshot: &Snapshot) -> String {
+    let wanted = wanted_secrets(&snapshot.object);
+    let first = wanted.into_iter().next();
+    first.map_or_else(String::new, |secret| secret.name)
 }
 
 fn listed(names: &BTreeSet<&str>) -> String {
