@@ -12,4 +12,5 @@ mod invariants;
 mod issuers;
 mod reader_role;
 mod removal;
+mod report;
 mod status;
