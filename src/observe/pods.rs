@@ -53,6 +53,17 @@ pub enum PodOwner {
     StatefulSet(String),
 }
 
+impl PodOwner {
+    /// The kind, and the name.
+    #[must_use]
+    pub fn kind_and_name(&self) -> (&'static str, &str) {
+        match self {
+            Self::Deployment(name) => ("Deployment", name),
+            Self::StatefulSet(name) => ("StatefulSet", name),
+        }
+    }
+}
+
 /// As kubectl takes it: `deployment/scheduler`.
 impl fmt::Display for PodOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

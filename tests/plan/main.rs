@@ -13,4 +13,5 @@ mod issuers;
 mod pods;
 mod reader_role;
 mod removal;
+mod report;
 mod status;
