@@ -29,7 +29,7 @@ const LEASE: &str = "leases airflow-workload-identity";
 const LOOP: &str = "election";
 const CONFLICT: u16 = 409;
 /// How long others wait for a holder of whom nothing is heard.
-const TTL: Duration = Duration::from_secs(15);
+pub const TTL: Duration = Duration::from_secs(15);
 /// How long a holder goes on without having renewed: less than others wait.
 const TERM: Duration = Duration::from_secs(10);
 /// How often it is renewed, or looked at.

@@ -13,6 +13,19 @@ use crate::{
     model::hex,
 };
 
+/// The key of a Secret of the Kubernetes secrets backend.
+/// <https://airflow.apache.org/docs/apache-airflow-providers-cncf-kubernetes/stable/secrets-backends/kubernetes-secrets-backend.html>
+pub const BACKEND_KEY: &str = "value";
+/// The key of a Secret with a file of connections.
+pub const FILE_KEY: &str = "connections.json";
+
+/// The variable of a connection. Airflow looks the ID up in upper case.
+/// <https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html#storing-connections-in-environment-variables>
+#[must_use]
+pub fn variable(id: &str) -> String {
+    format!("AIRFLOW_CONN_{}", id.to_ascii_uppercase())
+}
+
 /// A Secret that an object asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedSecret<'a> {

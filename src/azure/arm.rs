@@ -14,12 +14,18 @@ use uuid::Uuid;
 use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
+    permission::Permission,
     rest::{Rest, parse},
 };
 use crate::model::{CredentialName, FederatedCredential, ResourceId};
 
 /// The oldest stable version that all current tools use.
 const API_VERSION: &str = "2024-11-30";
+/// <https://learn.microsoft.com/rest/api/authorization/permissions/list-for-resource>
+const PERMISSIONS_VERSION: &str = "2022-04-01";
+/// <https://learn.microsoft.com/azure/role-based-access-control/permissions/identity>
+const WRITE_CREDENTIAL: &str =
+    "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write";
 
 /// A client for one cloud and one principal.
 #[derive(Clone, Debug)]
@@ -84,10 +90,23 @@ impl ArmClient {
         sent.map(drop)
     }
 
+    /// Whether this principal may write the credentials of an identity.
+    pub async fn may_write(&self, id: &ResourceId) -> Result<bool, AzureError> {
+        let path = format!("{id}/providers/Microsoft.Authorization/permissions");
+        let url = self.versioned(&path, PERMISSIONS_VERSION);
+        let permissions: Vec<Permission> = self.0.list(Operation::ListPermissions, url).await?;
+        Ok(permissions
+            .iter()
+            .any(|permission| permission.allows(WRITE_CREDENTIAL)))
+    }
+
     fn url(&self, path: &str) -> Url {
+        self.versioned(path, API_VERSION)
+    }
+
+    fn versioned(&self, path: &str, version: &str) -> Url {
         let mut url = self.0.url(path);
-        url.query_pairs_mut()
-            .append_pair("api-version", API_VERSION);
+        url.query_pairs_mut().append_pair("api-version", version);
         url
     }
 

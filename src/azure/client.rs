@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::{AzureError, AzureErrorKind, Cloud, arm::ArmClient, calls::Calls, graph::GraphClient};
-use crate::model::{CredentialName, FederatedCredential, IdentityId};
+use crate::model::{CredentialName, FederatedCredential, IdentityId, ResourceId};
 
 /// A client for one cloud and one principal.
 #[derive(Clone, Debug)]
@@ -141,6 +141,14 @@ impl AzureClient {
             IdentityId::Managed(id) => self.arm.delete_credential(id, name).await,
             IdentityId::Application(id) => self.graph()?.delete_credential(*id, name).await,
         }
+    }
+
+    /// Whether the principal may write a managed identity's credentials.
+    ///
+    /// # Errors
+    /// See [`AzureErrorKind`].
+    pub async fn may_write(&self, id: &ResourceId) -> Result<bool, AzureError> {
+        self.arm.may_write(id).await
     }
 
     fn graph(&self) -> Result<&GraphClient, AzureError> {

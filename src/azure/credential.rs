@@ -81,12 +81,20 @@ pub(super) fn options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
     }
 }
 
-/// What carries every request to Azure. `extra_ca` is a PEM file of certificates that are
+/// What carries every request to Azure.
+///
+/// # Errors
+/// See [`http_client`].
+pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<Transport> {
+    Ok(Transport::new(Arc::new(http_client(extra_ca, timeout)?)))
+}
+
+/// A client for Azure and for what Azure reads. `extra_ca` is a PEM file of certificates that are
 /// trusted beside the system's. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
 ///
 /// # Errors
 /// The file cannot be read or holds no certificate.
-pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<Transport> {
+pub fn http_client(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<reqwest::Client> {
     let mut client = reqwest::Client::builder()
         .https_only(false) // IMDS is plain http; bearer tokens go to https only (Cloud::new)
         .redirect(reqwest::redirect::Policy::none())
@@ -103,7 +111,7 @@ pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<T
         );
         client = client.tls_certs_merge(certificates);
     }
-    Ok(Transport::new(Arc::new(client.build()?)))
+    Ok(client.build()?)
 }
 
 fn env(name: &str) -> Option<String> {

@@ -9,11 +9,12 @@ mod credential;
 mod error;
 mod graph;
 mod identities;
+mod permission;
 mod rest;
 
 pub use calls::Calls;
 pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
-pub use credential::{CredentialKind, transport};
+pub use credential::{CredentialKind, http_client, transport};
 pub use error::{AzureError, AzureErrorKind};
 pub use identities::{Identities, View};

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::duration;
 use crate::azure::{
-    AzureClient, Cloud, CloudName, CredentialKind, InvalidCloud, Overrides, transport,
+    AzureClient, Cloud, CloudName, CredentialKind, InvalidCloud, Overrides, http_client, transport,
 };
 
 /// Which Azure, and as whom.
@@ -54,6 +54,16 @@ pub(super) struct AzureArgs {
 }
 
 impl AzureArgs {
+    /// A client for what Azure reads from others.
+    pub(super) fn http_client(&self) -> anyhow::Result<reqwest::Client> {
+        http_client(self.extra_ca.as_deref(), self.azure_timeout)
+    }
+
+    /// Whether the cloud is none of Microsoft's.
+    pub(super) fn is_custom(&self) -> bool {
+        self.cloud == CloudName::Custom
+    }
+
     /// The cloud, and a client for it. Nothing is asked of Azure yet.
     pub(super) fn connect(self) -> anyhow::Result<(Cloud, AzureClient)> {
         let cloud = Cloud::new(

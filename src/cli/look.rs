@@ -58,16 +58,23 @@ pub(super) struct Look {
     pub namespace: String,
     pub operator_namespace: String,
     pub identities: Arc<Identities>,
+    pub issuer: Result<Issuer, Problem>,
     /// The issuers that the operator remembers.
     pub history: Result<BTreeSet<Issuer>, Problem>,
     source: Arc<IssuerSource>,
     remembered: Arc<IssuerHistory>,
     pub audience: String,
+    /// A client for what Azure reads from others.
+    pub http: reqwest::Client,
+    /// Whether the cloud is none of Microsoft's.
+    pub is_private_cloud: bool,
 }
 
 impl LookArgs {
     /// Connects to the cluster; nothing is asked of Azure yet.
     pub(super) async fn connect(self) -> anyhow::Result<Look> {
+        let http = self.azure.http_client()?;
+        let is_private_cloud = self.azure.is_custom();
         let (cloud, azure) = self.azure.connect()?;
         // Nobody elects this one, so it cannot write.
         let identities = Arc::new(Identities::new(azure, Arc::new(Mandate::elected())));
@@ -96,8 +103,11 @@ impl LookArgs {
             client,
             namespace,
             identities,
+            issuer,
             history,
             source,
+            http,
+            is_private_cloud,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod azure;
 mod crd;
+pub mod doctor;
 mod exit;
 mod look;
 pub mod plan;
@@ -32,6 +33,7 @@ enum Command {
     /// Runs the operator.
     Run(Box<run::Args>),
     Plan(Box<plan::Args>),
+    Doctor(Box<doctor::Args>),
     /// Prints the custom resource definitions as YAML.
     Crd(crd::Args),
 }
@@ -55,6 +57,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Plan(args) => plan::run(*args).await.map(ExitCode::from),
+            Command::Doctor(args) => doctor::run(*args).await.map(ExitCode::from),
             Command::Crd(args) => crd::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }

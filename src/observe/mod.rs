@@ -24,7 +24,7 @@ pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
 };
 pub use issuer::IssuerSource;
-pub use pods::{Pod, PodContainer, PodOwner, Restartable};
+pub use pods::{Pod, PodContainer, PodOwner, Restartable, airflow_containers};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
 };

@@ -153,16 +153,18 @@ impl Pod {
 
 /// Those that run Airflow: what is beside it in a pod, such as git-sync, has an image of its own. The
 /// admission policy goes by the same rule.
-fn containers(spec: &PodSpec) -> Vec<PodContainer> {
+pub fn airflow_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     let image = spec
         .containers
         .first()
         .and_then(|first| first.image.as_ref());
-    let airflow = spec
-        .containers
+    spec.containers
         .iter()
-        .filter(|container| container.image.as_ref() == image);
-    airflow
+        .filter(move |container| container.image.as_ref() == image)
+}
+
+fn containers(spec: &PodSpec) -> Vec<PodContainer> {
+    airflow_containers(spec)
         .map(|container| PodContainer {
             name: container.name.clone(),
             audience: audience(spec, container),

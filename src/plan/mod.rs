@@ -19,6 +19,7 @@ use std::{
 use uuid::Uuid;
 
 pub use action::{Action, Step};
+pub use credentials::LIMIT as CREDENTIAL_LIMIT;
 
 use crate::{
     api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason, SecretStatus},

@@ -8,11 +8,14 @@ mod verdict;
 
 use jiff::Timestamp;
 
-pub use self::propagation::settles_in;
 use self::{
     accounts::{accounts, count, strike_revoked},
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
+};
+pub use self::{
+    pods::{by_hand, connection_secret, shortfall},
+    propagation::settles_in,
 };
 use crate::{
     api::{AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus},

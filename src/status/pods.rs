@@ -7,7 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::verdict::Verdict;
 use crate::{
-    api::{Injection, Reason, Restart, SecretStatus, ServiceAccountStatus, USE_LABEL},
+    api::{
+        AirflowWorkloadIdentity, Injection, Reason, Restart, SecretStatus, ServiceAccountStatus,
+        USE_LABEL,
+    },
     apply::{Outcome, StepResult},
     observe::{Pod, Snapshot},
     plan::{Action, Plan},
@@ -123,6 +126,29 @@ pub(super) fn verdict(
     })
 }
 
+/// What a pod lacks, why, and what to do about it, in the words of the condition.
+#[must_use]
+pub fn shortfall(
+    snapshot: &Snapshot,
+    pod: &Pod,
+    injection: &Injection,
+    client_id: &str,
+) -> Option<(Reason, String, String)> {
+    let lack = lack(pod, injection, client_id, &snapshot.audience)?;
+    let (reason, what) = explain(&lack, client_id, &snapshot.audience);
+    let mut group = Group::default();
+    group.add(pod);
+    Some((reason, what, group.advice(reason, snapshot)))
+}
+
+/// What gives pods the label and the connections where no policy does.
+#[must_use]
+pub fn by_hand(secret: &str) -> String {
+    format!(
+        "If it cannot be, set it in Airflow's Helm values: labels: {{{USE_LABEL}: \"true\"}} and extraEnvFrom: '- secretRef: {{name: {secret}, optional: true}}'."
+    )
+}
+
 /// The first restart that did not succeed.
 fn restart_failed(plan: &Plan, outcome: &Outcome) -> Option<Problem> {
     let mut restarts = plan.steps.iter().zip(&outcome.results);
@@ -192,8 +218,8 @@ impl<'a> Group<'a> {
         let restart = self.restart(snapshot);
         match reason {
             Reason::PolicyMissing => format!(
-                "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? If it cannot be, set it in Airflow's Helm values: labels: {{{USE_LABEL}: \"true\"}} and extraEnvFrom: '- secretRef: {{name: {secret}, optional: true}}'. Then {restart}",
-                secret = connection_secret(snapshot),
+                "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? {by_hand} Then {restart}",
+                by_hand = by_hand(&connection_secret(&snapshot.object)),
             ),
             Reason::WebhookMissing => format!(
                 "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update --enable-workload-identity. Then {restart}"
@@ -226,8 +252,9 @@ impl<'a> Group<'a> {
 }
 
 /// The Secret with the connections.
-fn connection_secret(snapshot: &Snapshot) -> String {
-    let wanted = wanted_secrets(&snapshot.object);
+#[must_use]
+pub fn connection_secret(object: &AirflowWorkloadIdentity) -> String {
+    let wanted = wanted_secrets(object);
     let first = wanted.into_iter().next();
     first.map_or_else(String::new, |secret| secret.name)
 }

@@ -20,7 +20,7 @@ use self::entry::{Entry, Owner, paused};
 use super::{AzureClient, AzureError, AzureErrorKind, AzureIdentity, CredentialProperties};
 use crate::{
     mandate::Mandate,
-    model::{CredentialName, FederatedCredential, IdentityId},
+    model::{CredentialName, FederatedCredential, IdentityId, ResourceId},
 };
 
 /// What was listed longer ago is listed again before it is written to: what stood there when the
@@ -126,6 +126,14 @@ impl Identities {
             Some((id.clone(), credentials.len()))
         });
         listed.collect()
+    }
+
+    /// Whether the principal may write a managed identity's credentials, by its roles.
+    ///
+    /// # Errors
+    /// See [`AzureErrorKind`].
+    pub async fn may_write(&self, id: &ResourceId) -> Result<bool, AzureError> {
+        self.azure.may_write(id).await
     }
 
     /// Creates a credential, or replaces `seen`, after all writes to this identity that came

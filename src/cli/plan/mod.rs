@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::manifest::{Manifest, Proposed};
+pub(in crate::cli) use self::report::SEEN_BY_RIGHT;
 pub use self::report::{Change, ObjectReport, Obstacle, Origin, Report, Summary, Verb};
 use super::{
     exit::Found,

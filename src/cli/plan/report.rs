@@ -164,7 +164,7 @@ impl Report {
 }
 
 /// What is so for whoever looks, and may be another thing for the operator.
-const SEEN_BY_RIGHT: [Reason; 6] = [
+pub(in crate::cli) const SEEN_BY_RIGHT: [Reason; 6] = [
     Reason::ApplicationsOff,
     Reason::AzureForbidden,
     Reason::AzureUnauthenticated,

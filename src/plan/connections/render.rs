@@ -14,33 +14,32 @@ use serde_json::{Map, Value, json};
 use super::super::Ids;
 use crate::{
     api::{Connection, ConnectionType, KeyVaultBackend},
-    secrets::Content,
+    secrets::{BACKEND_KEY, Content, FILE_KEY, variable},
 };
 
 /// A Secret's data.
 pub(super) fn render(content: Content, ids: Ids) -> BTreeMap<String, ByteString> {
     let bytes = |text: String| ByteString(text.into_bytes());
     match content {
-        // Airflow looks the ID up in upper case.
-        // <https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html#storing-connections-in-environment-variables>
         Content::Environment(connections) => connections
             .iter()
             .map(|connection| {
-                let key = format!("AIRFLOW_CONN_{}", connection.id.to_ascii_uppercase());
+                let key = variable(&connection.id);
                 (key, bytes(text(&airflow(connection, ids))))
             })
             .collect(),
-        // <https://airflow.apache.org/docs/apache-airflow-providers-cncf-kubernetes/stable/secrets-backends/kubernetes-secrets-backend.html>
-        Content::Backend(connection) => {
-            [("value".to_owned(), bytes(text(&airflow(connection, ids))))].into()
-        }
+        Content::Backend(connection) => [(
+            BACKEND_KEY.to_owned(),
+            bytes(text(&airflow(connection, ids))),
+        )]
+        .into(),
         // <https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/local-filesystem-secrets-backend.html>
         Content::File(connections) => {
             let file: BTreeMap<&str, AirflowConnection> = connections
                 .iter()
                 .map(|connection| (connection.id.as_str(), airflow(connection, ids)))
                 .collect();
-            [("connections.json".to_owned(), bytes(text(&file)))].into()
+            [(FILE_KEY.to_owned(), bytes(text(&file)))].into()
         }
         Content::KeyVault(backend) => key_vault(backend, ids)
             .into_iter()

@@ -9,8 +9,9 @@ use crate::{
     observe::Snapshot,
 };
 
+/// Most credentials of an identity.
 /// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations>
-pub(super) const LIMIT: usize = 20;
+pub const LIMIT: usize = 20;
 /// When it is time to say that it comes near.
 const NEARLY: usize = 18;
 
