@@ -21,6 +21,7 @@ use kube::ResourceExt;
 pub use accounts::{Account, AccountState, Annotation, FieldOwner};
 pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
+    is_account_name,
 };
 pub use issuer::IssuerSource;
 pub use reader_role::{

@@ -68,10 +68,7 @@ fn a_manifest_that_is_not_applied_is_planned_for_and_nothing_is_written() {
                 .contains("cannot patch resource \"azureidentitygrants\""),
             "{printed:?}"
         );
-        world
-            .kubectl("patch clusterrole plan-new --type=json -p [{\"op\":\"add\",\"path\":\"/rules/-\",\"value\":{\"apiGroups\":[\"airflow-workload-identity.io\"],\"resources\":[\"azureidentitygrants\"],\"verbs\":[\"create\",\"patch\"]}}]")
-            .await
-            .unwrap();
+        person.may_grant(&world).await;
         let printed = world
             .eventually("the right has got around", async || {
                 Some(person.awi(&plan)).filter(|printed| printed.code != 1)
