@@ -4,6 +4,7 @@ mod azure;
 mod crd;
 pub mod doctor;
 mod exit;
+pub mod init;
 mod look;
 pub mod plan;
 mod run;
@@ -34,6 +35,7 @@ enum Command {
     Run(Box<run::Args>),
     Plan(Box<plan::Args>),
     Doctor(Box<doctor::Args>),
+    Init(Box<init::Args>),
     /// Prints the custom resource definitions as YAML.
     Crd(crd::Args),
 }
@@ -58,6 +60,7 @@ impl Cli {
             Command::Run(args) => run::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Plan(args) => plan::run(*args).await.map(ExitCode::from),
             Command::Doctor(args) => doctor::run(*args).await.map(ExitCode::from),
+            Command::Init(args) => init::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Crd(args) => crd::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }

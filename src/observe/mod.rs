@@ -22,6 +22,7 @@ use kube::ResourceExt;
 pub use accounts::{Account, AccountState, Annotation, FieldOwner};
 pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
+    is_account_name,
 };
 pub use issuer::IssuerSource;
 pub use pods::{Pod, PodContainer, PodOwner, Restartable, airflow_containers};

@@ -15,6 +15,7 @@ mod crowd;
 mod deploy;
 mod drift;
 mod gitops;
+mod init;
 mod installs;
 mod issuer;
 mod leader;

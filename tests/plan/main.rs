@@ -8,6 +8,7 @@ mod connections;
 mod credentials;
 mod discovery;
 mod grants;
+mod init;
 mod invariants;
 mod issuers;
 mod pods;
