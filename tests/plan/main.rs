@@ -7,6 +7,7 @@ mod applications;
 mod connections;
 mod credentials;
 mod discovery;
+mod doctor;
 mod grants;
 mod init;
 mod invariants;

@@ -30,6 +30,9 @@ const API_VERSIONS: [&str; 5] = [
     "2026-05-31",
 ];
 
+/// Versions of the part of `Microsoft.Authorization` that lists permissions.
+const PERMISSION_VERSIONS: [&str; 3] = ["2015-07-01", "2018-07-01", "2022-04-01"];
+
 /// A request to ARM from a caller whose token was accepted.
 pub struct ArmRequest<'a> {
     /// HTTP method.
@@ -70,9 +73,14 @@ impl ArmRequest<'_> {
                 Ok(self.list(page))
             }
             Route::Credential(id, name) => self.credential(app, id, name),
-            Route::Subscriptions | Route::Identities(_) | Route::Credentials(_) => {
-                Err(self.method_not_allowed())
+            Route::Permissions(id) if self.method == Method::GET => {
+                app.store().identity(id)?;
+                Ok(ok(permissions()))
             }
+            Route::Subscriptions
+            | Route::Identities(_)
+            | Route::Credentials(_)
+            | Route::Permissions(_) => Err(self.method_not_allowed()),
             Route::CloudMetadata
             | Route::OpenIdConfiguration { .. }
             | Route::Token { .. }
@@ -184,17 +192,22 @@ impl ArmRequest<'_> {
                 "The api-version query parameter (?api-version=) is required for all requests.",
             )
         })?;
-        // Subscriptions belong to another provider, with versions of its own.
-        if *self.route == Route::Subscriptions || API_VERSIONS.contains(&version.as_str()) {
+        let (provider, versions) = match self.route {
+            // They belong to another provider, with versions of its own.
+            Route::Subscriptions => return Ok(()),
+            Route::Permissions(_) => ("Microsoft.Authorization", PERMISSION_VERSIONS.as_slice()),
+            _ => ("Microsoft.ManagedIdentity", API_VERSIONS.as_slice()),
+        };
+        if versions.contains(&version.as_str()) {
             return Ok(());
         }
         Err(ArmError::new(
             StatusCode::BAD_REQUEST,
             "InvalidResourceType",
             format!(
-                "The resource type could not be found in the namespace 'Microsoft.ManagedIdentity' for api version '{version}'. \
+                "The resource type could not be found in the namespace '{provider}' for api version '{version}'. \
                  The supported api-versions are '{}'.",
-                API_VERSIONS.join(",")
+                versions.join(",")
             ),
         ))
     }
@@ -263,6 +276,11 @@ impl ArmRequest<'_> {
             ),
         )
     }
+}
+
+/// Every identity may do everything here, as the role Owner has it.
+fn permissions() -> Value {
+    json!({ "value": [{ "actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": [] }] })
 }
 
 fn ok(resource: Value) -> Response {

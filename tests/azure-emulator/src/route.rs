@@ -25,6 +25,8 @@ pub enum Route {
     Credentials(IdentityId),
     /// One federated credential.
     Credential(IdentityId, String),
+    /// What the caller may do to an identity.
+    Permissions(IdentityId),
     /// Something of Microsoft Graph's.
     Graph(GraphRoute),
     /// Anything else.
@@ -90,6 +92,13 @@ impl Route {
             (Some(group), [name, kind]) if is(kind, "federatedIdentityCredentials") => {
                 Self::Credentials(identity(group, name))
             }
+            (Some(group), [name, word, provider, kind])
+                if is(word, "providers")
+                    && is(provider, "Microsoft.Authorization")
+                    && is(kind, "permissions") =>
+            {
+                Self::Permissions(identity(group, name))
+            }
             (Some(group), [name, kind, credential]) if is(kind, "federatedIdentityCredentials") => {
                 Self::Credential(identity(group, name), (*credential).to_owned())
             }
@@ -109,6 +118,8 @@ impl Route {
             Self::Identities(_) | Self::Identity(_) => format!("identity.{verb}"),
             Self::Credentials(_) if method == Method::GET => "credential.list".to_owned(),
             Self::Credentials(_) | Self::Credential(..) => format!("credential.{verb}"),
+            Self::Permissions(_) if method == Method::GET => "permission.list".to_owned(),
+            Self::Permissions(_) => format!("permission.{verb}"),
             Self::Graph(route) => route.operation(method),
             Self::Unknown => "unknown".to_owned(),
         }
@@ -168,6 +179,10 @@ mod tests {
                 Route::Credential(id(), "a-b".into()),
             ),
             (
+                format!("{IDENTITY}/providers/microsoft.authorization/Permissions"),
+                Route::Permissions(id()),
+            ),
+            (
                 "/SUBSCRIPTIONS/S/resourcegroups/G/PROVIDERS/microsoft.managedidentity/userassignedidentities".to_owned(),
                 scope(Some("G")),
             ),
@@ -195,6 +210,7 @@ mod tests {
             "/subscriptions/".to_owned(),
             format!("{IDENTITY}/"),
             format!("{IDENTITY}/other"),
+            format!("{IDENTITY}/providers/Microsoft.Authorization/roleAssignments"),
             format!("{IDENTITY}/federatedIdentityCredentials/"),
             format!("{IDENTITY}/federatedIdentityCredentials/a/b"),
             format!("{IDENTITY}/federatedIdentityCredentials/.."),
