@@ -13,6 +13,7 @@ mod conflicts;
 mod conformance;
 mod crowd;
 mod deploy;
+mod doctor;
 mod drift;
 mod gitops;
 mod init;

@@ -33,7 +33,7 @@ const CONNECTIONS: &str = "prod-airflow-connections";
 static SHARED: OnceCell<(Lab, Operator, Node, AzureWebhook)> = OnceCell::const_new();
 
 /// A namespace of the lab in which pods run and go through the real webhook and our policy.
-async fn world(name: &str) -> World<'static> {
+pub async fn world(name: &str) -> World<'static> {
     let (lab, operator, ..) = SHARED
         .get_or_init(|| async {
             let lab = Lab::start(LabOptions::default()).await.unwrap();
@@ -67,7 +67,7 @@ async fn running(world: &World<'_>) -> Vec<Pod> {
 }
 
 /// Waits until as many pods run.
-async fn run_in(world: &World<'_>, count: usize) {
+pub async fn run_in(world: &World<'_>, count: usize) {
     world
         .becomes(count, async || running(world).await.len())
         .await;

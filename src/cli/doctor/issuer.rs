@@ -125,7 +125,7 @@ fn documents(issuer: &Issuer, issued: &Issued) -> Finding {
         return found(
             Level::Ok,
             format!(
-                "its document and {} keys can be read from here, which does not prove that Entra can read them",
+                "its document and its keys ({}) can be read from here, which does not prove that Entra can read them",
                 keys.len()
             ),
         );
