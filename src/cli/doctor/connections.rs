@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     api::{ConditionType, Connection, SecretFormat},
+    observe::reader_role_name,
     plan::Progress,
     secrets::{Content, WantedSecret, variable, wanted_secrets},
 };
@@ -89,7 +90,7 @@ pub fn check(seen: &Seen, reading: &Reading) -> Vec<Finding> {
         findings.extend(part(
             seen,
             progress,
-            "role/reader".into(),
+            format!("role/{}", reader_role_name(&seen.snapshot.object)),
             "is not as it should be",
         ));
     }

@@ -6,9 +6,11 @@ mod connections;
 mod environment;
 mod facts;
 mod finding;
+mod identity;
 mod issuer;
 mod object;
 mod operator;
+mod pods;
 mod policies;
 mod program;
 mod webhook;
@@ -22,9 +24,11 @@ pub use self::{
     connections::{Reading, check as check_connections},
     environment::{Environment, Origin, Own, Source},
     finding::{Diagnosis, Finding, Level, Read, Summary, Unread},
+    identity::permission as check_permission,
     issuer::{Fetch, Issued, check as check_issuer},
-    object::{Seen, check as check_object, permission as check_permission, pods as check_pods},
+    object::{Seen, check as check_object},
     operator::{Lease, Operator, Told, check as check_operator},
+    pods::check as check_pods,
     policies::{Binding, Policies, Wanted as PolicyWanted, check as check_policies},
     program::Program,
     webhook::{Entry, Wanted as WebhookWanted, Webhook, check as check_webhook},
@@ -93,8 +97,8 @@ async fn examine(look: &Look, name: Option<&str>) -> anyhow::Result<Vec<Finding>
         let plan = plan(&snapshot);
         patients.push((snapshot, plan));
     }
-    let statuses = objects.readable.iter().filter_map(|o| o.status.as_ref());
-    let known = statuses.filter_map(|status| status.issuer.clone()).next();
+    let mut statuses = objects.readable.iter().filter_map(|o| o.status.as_ref());
+    let known = statuses.find_map(|status| status.issuer.clone());
     let labels = stores.as_ref().ok().and_then(|stores| {
         let namespace = stores.namespaces.get(&ObjectRef::new(&look.namespace));
         namespace.map(|namespace| namespace.labels().clone())

@@ -2,16 +2,18 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::finding::{Finding, Level};
+use super::{
+    finding::{Finding, Level},
+    identity,
+};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, ConditionType, Reason},
     apply::Outcome,
-    azure::AzureError,
     cli::plan::SEEN_BY_RIGHT,
     observe::Snapshot,
-    plan::{AccountPlan, Action, CREDENTIAL_LIMIT, Plan, Progress},
+    plan::{AccountPlan, Action, Plan, Progress},
     problem::Problem,
-    status::{shortfall, status},
+    status::status,
 };
 
 /// An object, as it is seen now.
@@ -128,7 +130,7 @@ pub fn check(seen: &Seen) -> Vec<Finding> {
         return findings;
     }
     findings.extend(steps(seen));
-    findings.extend(quota(seen));
+    findings.extend(identity::quota(seen));
     findings.extend(
         plan.accounts
             .iter()
@@ -212,44 +214,6 @@ fn steps(seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-/// How full the identity is.
-fn quota(seen: &Seen) -> Option<Finding> {
-    const CHECK: &str = "quota";
-    let Seen { snapshot, plan, .. } = seen;
-    let identity = snapshot.identity.as_ref().ok()?;
-    let credentials = snapshot.azure.get(identity)?.credentials.as_ref().ok()?;
-    let object = format!("identity/{}", identity.name());
-    let carries = format!("{} of {CREDENTIAL_LIMIT} credentials", credentials.len());
-    let found = Finding::ok(CHECK, object, carries);
-    Some(match plan.notes.get(&ConditionType::CredentialsFederated) {
-        Some(note) => found.at(Level::Warning).why(note).fix(format!(
-            "Delete what nobody needs: {}; or use one identity per Airflow",
-            identity.az_list()
-        )),
-        None => found,
-    })
-}
-
-/// Whether whoever looks may write to the identity: the operator's own right shows in its conditions.
-#[must_use]
-pub fn permission(seen: &Seen, may_write: &Result<bool, AzureError>) -> Option<Finding> {
-    const CHECK: &str = "permission";
-    let identity = seen.snapshot.identity.as_ref().ok()?;
-    let found = |what: &str| Finding::ok(CHECK, format!("identity/{}", identity.name()), what);
-    Some(match may_write {
-        Ok(true) => found("whoever runs this command may write its credentials").why(
-            "The operator signs in as somebody else, unless this runs with its identity; its own right shows in the condition CredentialsFederated",
-        ),
-        Ok(false) => found("whoever runs this command may not write its credentials").why(
-            "It need not; the operator must, and its own right shows in the condition CredentialsFederated",
-        ),
-        Err(error) => found("who may write its credentials is not known")
-            .at(Level::Warning)
-            .why(error.to_string())
-            .fix("It takes Microsoft.Authorization/permissions/read, which the role Reader has"),
-    })
-}
-
 fn of_account(seen: &Seen, account: &AccountPlan) -> Finding {
     const CHECK: &str = "account";
     let object = || format!("serviceaccount/{}", account.name);
@@ -315,49 +279,4 @@ fn leftovers(seen: &Seen) -> Vec<Finding> {
             .fix(seen.look_again())
         })
         .collect()
-}
-
-/// The running pods of each account.
-#[must_use]
-pub fn pods(seen: &Seen) -> Vec<Finding> {
-    const CHECK: &str = "pods";
-    let pods = match &seen.snapshot.pods {
-        Ok(pods) => pods,
-        Err(problem) => {
-            let finding = Finding::ok(CHECK, seen.object(), "its pods cannot be looked at");
-            return vec![
-                finding
-                    .at(Level::Warning)
-                    .why(&problem.message)
-                    .fix("It takes the right to list pods in the namespace"),
-            ];
-        }
-    };
-    let client_id = seen.now.client_id.as_deref().unwrap_or_default();
-    let mut findings = Vec::new();
-    for account in &seen.now.service_accounts {
-        let Some(injection) = &account.injection else {
-            continue;
-        };
-        let mut well = 0;
-        for pod in pods.get(&account.name).into_iter().flatten() {
-            match shortfall(seen.snapshot, pod, injection, client_id) {
-                None => well += 1,
-                Some((reason, what, advice)) => findings.push(
-                    Finding::ok(CHECK, format!("pod/{}", pod.name), what)
-                        .at(Level::Error)
-                        .why(reason.to_string())
-                        .fix(advice),
-                ),
-            }
-        }
-        let what = match well {
-            0 => continue,
-            1 => "1 running pod has what it should".to_owned(),
-            more => format!("{more} running pods have what they should"),
-        };
-        let object = format!("serviceaccount/{}", account.name);
-        findings.push(Finding::ok(CHECK, object, what));
-    }
-    findings
 }
