@@ -163,7 +163,10 @@ fn audited(account: &str) -> Vec<AuditEntry> {
 fn each_right_that_the_chart_gives_is_used_and_nothing_else_was_tried() {
     // Where the tests installed the operator, and with which options.
     let installed: [(&str, &[&str]); 3] = [
-        (NAME, &["readerRole.enabled=true"]),
+        (
+            NAME,
+            &["readerRole.enabled=true", "workloadRestarts.enabled=true"],
+        ),
         ("awi-plain", &[]),
         (
             "awi-team",

@@ -149,7 +149,10 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         let lab = Lab::start(options).await.unwrap();
         let release = Release::prepare(&lab, "awi-plain", &json!({})).await;
         let notes = release.apply(&previous(&lab)).await;
-        assert!(notes.contains("kubectl"), "{notes}");
+        assert!(
+            notes.contains("Pods that start from then on get the identity"),
+            "{notes}"
+        );
         assert_eq!(crd_default(&lab).await, "-2");
         let mut operator = release.operator().await;
         let world = World::of(&lab, &operator, "installed").await;
@@ -208,6 +211,30 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         world.delete("prod").await;
         world.until_gone("prod").await;
         assert_eq!(world.federated().await, [""; 0]);
+    });
+}
+
+#[test]
+fn where_the_cluster_serves_no_policies_for_pods_the_notes_name_the_values_to_set() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let release = Release::prepare(&lab, "awi-notes", &json!({})).await;
+        let (chart, values) = (chart(), release.values.to_str().unwrap());
+        // Helm does not ask the cluster then, and knows of no such kind itself.
+        let args = [
+            chart.to_str().unwrap(),
+            "--dry-run=client",
+            "--values",
+            values,
+        ];
+        let shown = release.helm("install", &args).await;
+        assert!(!shown.contains("kind: MutatingAdmissionPolicy"), "{shown}");
+        for value in [
+            "labels: {azure.workload.identity/use: \"true\"}",
+            "extraEnvFrom: |",
+        ] {
+            assert!(shown.contains(value), "{shown}");
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -195,7 +195,7 @@ fn a_namespace_without_an_object_is_left_alone() {
 }
 
 /// The environment of a container, as the kubelet makes it of the pod, with the token of its volume below `root`.
-async fn environment(world: &World<'_>, pod: &Pod, root: &PathBuf) -> BTreeMap<String, String> {
+async fn environment(world: &World<'_>, pod: &Pod, root: &Path) -> BTreeMap<String, String> {
     let container = first(pod);
     let mut environment = BTreeMap::new();
     for secret in secrets(pod) {

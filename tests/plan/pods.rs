@@ -14,6 +14,9 @@ use serde_json::json;
 
 use crate::given::*;
 
+/// A change to the world.
+type Edit = fn(&mut Snapshot);
+
 const SCHEDULER: &str = "airflow-scheduler";
 
 fn account(world: &Snapshot) -> ServiceAccountStatus {
@@ -93,9 +96,9 @@ fn a_pod_that_has_everything_is_no_news() {
 
 #[test]
 fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
-    type Edit = fn(&mut Pod);
+    type PodEdit = fn(&mut Pod);
     let restart = "kubectl rollout restart -n airflow deployment/airflow-scheduler";
-    let table: [(Edit, &str, &[&str]); 13] = [
+    let table: [(PodEdit, &str, &[&str]); 13] = [
         (
             |pod| pod.label = None,
             "PolicyMissing",
@@ -258,7 +261,7 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
             .and_then(|account| account.injection)
             .map(|injection| injection.since.0)
     };
-    let table: [(&str, fn(&mut Snapshot), Option<Timestamp>); 5] = [
+    let table: [(&str, Edit, Option<Timestamp>); 5] = [
         ("nothing happened", |_| (), Some(hours(0))),
         (
             "Azure is away",
@@ -325,16 +328,15 @@ fn a_further_change_is_worth_a_further_restart() {
 
 #[test]
 fn nothing_is_restarted_when() {
-    type Edit = fn(&mut Snapshot);
     let table: [(&str, Edit); 9] = [
         ("nobody asked for it", |world| {
-            world.object.spec.pods = Default::default()
+            world.object.spec.pods = Default::default();
         }),
         ("the object is suspended", |world| {
-            world.object.spec.suspend = true
+            world.object.spec.suspend = true;
         }),
         ("the object is being deleted", |world| {
-            world.object.metadata.deletion_timestamp = Some(long_ago())
+            world.object.metadata.deletion_timestamp = Some(long_ago());
         }),
         ("it was restarted for this already", |world| {
             let change = injection(world).since.0.to_string();
@@ -345,7 +347,7 @@ fn nothing_is_restarted_when() {
                 .restarted_for = Some(change);
         }),
         ("the connections are about to change", |world| {
-            secret(world, SecretState::Absent)
+            secret(world, SecretState::Absent);
         }),
         ("Entra may not know the credential everywhere", |world| {
             let subject = account(world).subject;
