@@ -24,6 +24,8 @@ mod main_job;
 mod metrics;
 mod monitoring;
 mod outage;
+mod person;
+mod plan;
 mod pod_policy;
 mod pods;
 mod probes;

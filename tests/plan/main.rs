@@ -15,4 +15,5 @@ mod issuers;
 mod pods;
 mod reader_role;
 mod removal;
+mod report;
 mod status;
