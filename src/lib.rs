@@ -14,6 +14,7 @@
 //! | [`grant`] | who may federate what |
 //! | [`secrets`] | which Secrets an object asks for |
 //! | [`issuers`] | the issuers that the cluster has had |
+//! | [`exchange`] | why Entra takes no token of an account |
 //! | [`problem`] | what stands in the way, and when it is worth another try |
 //! | [`observe`] | reads the cluster and Azure; never writes |
 //! | [`plan`] | pure: what has to be done, and what stands in the way |
@@ -34,6 +35,7 @@ pub mod apply;
 pub mod azure;
 pub mod cli;
 pub mod controller;
+pub mod exchange;
 pub mod grant;
 pub mod health;
 pub mod issuers;

@@ -32,7 +32,7 @@ use crate::{
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
     problem::{bounded, headline},
-    status::{problems, settles_in, status},
+    status::{exchanges_in, problems, settles_in, status},
 };
 
 /// What Azure said must not be older than this when it is written to.
@@ -214,8 +214,10 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
         std::mem::replace(&mut memory.attempts, next)
     });
     let delay = delay(&problems, attempts, context.resync, rand::random());
-    let settled = settles_in(&after, Timestamp::now()).unwrap_or(Duration::MAX);
-    Next::requeue(delay.min(settled))
+    let settled = settles_in(&after, Timestamp::now());
+    let sooner = [settled, exchanges_in(&snapshot, &after)];
+    let sooner = sooner.into_iter().flatten().min();
+    Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
 /// Reads and plans; once more, if Azure is to be written to on the ground of old news.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod discovery;
+mod exchange;
 mod fields;
 mod issuer;
 mod reader_role;
@@ -22,6 +23,7 @@ pub use accounts::{Account, AccountState, Annotation, FieldOwner};
 pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
 };
+pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use issuer::IssuerSource;
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
@@ -51,6 +53,8 @@ pub struct Sources {
     pub identities: Arc<Identities>,
     /// Who signs the cluster's ServiceAccount tokens.
     pub issuer: Arc<IssuerSource>,
+    /// Whether Entra takes them, if that is to be tried.
+    pub exchanges: Option<Arc<Exchanges>>,
     /// Who signed them before.
     pub history: Arc<IssuerHistory>,
     /// The audience of federated credentials in this cloud.
@@ -92,6 +96,8 @@ pub struct Snapshot {
     pub reader_role: Result<Option<ReaderRole>, Problem>,
     /// Other Secrets that this object has created.
     pub stale_secrets: Vec<Existing>,
+    /// By account, whether Entra takes its token, as far as it was tried; none if it is not to be.
+    pub exchanges: Option<BTreeMap<String, Exchange>>,
 }
 
 /// An object that exists. The uid keeps an effect from another object of the same name.
@@ -223,7 +229,7 @@ pub async fn observe(
         Err(problem) => (Err(problem), BTreeSet::new()),
     };
     let discovery = sources.stores.discover(&namespace, object);
-    Snapshot {
+    let mut snapshot = Snapshot {
         left_behind: sources
             .stores
             .left_behind(&namespace, object, &discovery.accounts),
@@ -236,13 +242,16 @@ pub async fn observe(
         rival_secrets: secret::rivals(&sources.client, object).await,
         reader_role: reader_role::observe(&sources.client, object).await,
         stale_secrets,
+        exchanges: None,
         object: object.clone(),
         namespace,
         identity,
         grants,
         azure,
         discovery,
-    }
+    };
+    snapshot.exchanges = Box::pin(exchange::observe(sources, &snapshot)).await;
+    snapshot
 }
 
 fn named_identity(object: &AirflowWorkloadIdentity) -> Result<IdentityId, Problem> {

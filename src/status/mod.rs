@@ -2,17 +2,18 @@
 
 mod accounts;
 mod conditions;
+mod exchange;
 mod propagation;
 mod verdict;
 
 use jiff::Timestamp;
 
-pub use self::propagation::settles_in;
 use self::{
     accounts::{accounts, count, strike_revoked},
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
 };
+pub use self::{exchange::exchanges_in, propagation::settles_in};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus},
     apply::{Outcome, StepResult},
@@ -36,6 +37,9 @@ pub fn status(
 
     if let Some(problem) = halted(snapshot, plan, outcome) {
         conditions.keep_all();
+        if snapshot.exchanges.is_none() {
+            conditions.drop(ConditionType::ExchangeVerified);
+        }
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
         let mut status = AirflowWorkloadIdentityStatus {
             observed_generation: generation,
@@ -74,6 +78,10 @@ pub fn status(
     conditions.set(ConditionType::Ready, &ready);
     for (step, verdict) in &steps {
         conditions.set(*step, verdict);
+    }
+    if let Some(exchanges) = &snapshot.exchanges {
+        let verdict = exchange::verdict(exchanges, &accounts, now);
+        conditions.set(ConditionType::ExchangeVerified, &verdict);
     }
 
     let is_same_identity = snapshot.is_granted() && !has_moved(snapshot);

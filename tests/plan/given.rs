@@ -117,6 +117,7 @@ pub fn fresh() -> Snapshot {
         rival_secrets: Ok(BTreeMap::new()),
         reader_role: Ok(None),
         stale_secrets: Vec::new(),
+        exchanges: None,
     }
 }
 
