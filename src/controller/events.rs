@@ -105,7 +105,8 @@ fn change(now: &Condition, before: &[Condition]) -> Option<Event> {
     match (now.status.as_str(), is_ready) {
         ("True", true) => Some(event(EventType::Normal, "Ready", &now.message)),
         ("True", false) => None,
-        _ if is(Reason::Waiting) => None,
+        // Nothing is wrong, or not yet.
+        _ if is(Reason::Waiting) || is(Reason::Propagating) => None,
         _ if is(Reason::Suspended) => Some(event(EventType::Normal, &now.reason, &now.message)),
         // Ready repeats what the step's own condition says, unless there is none.
         (_, true) if !is(Reason::Deleting) && !is(Reason::ClusterError) => None,

@@ -14,6 +14,7 @@ mod conformance;
 mod crowd;
 mod deploy;
 mod drift;
+mod exchange;
 mod gitops;
 mod installs;
 mod issuer;

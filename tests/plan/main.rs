@@ -9,6 +9,7 @@ mod applications;
 mod connections;
 mod credentials;
 mod discovery;
+mod exchange;
 mod grants;
 mod invariants;
 mod issuers;
