@@ -145,18 +145,11 @@ async fn prepare(
         .iter()
         .flat_map(|status| status.credentials.iter().cloned())
         .collect();
-    let writes = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::PutCredential { .. }));
-    if writes
-        && plan.issuer_is_new
-        && let Some(issuer) = &plan.issuer
-    {
+    if let Some(issuer) = plan.issuer_to_remember() {
         may_write()?;
         sinks.history.remember(issuer).await?;
     }
-    if writes && !plan.records.iter().all(|record| recorded.contains(record)) {
+    if plan.puts_credentials() && !plan.records.iter().all(|record| recorded.contains(record)) {
         may_write()?;
         *object = cluster::write_status(&sinks.client, object, ahead).await?;
     }

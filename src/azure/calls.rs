@@ -19,6 +19,7 @@ pub(super) enum Operation {
     ListCredentials,
     PutCredential,
     DeleteCredential,
+    ExchangeToken,
 }
 
 impl Operation {
@@ -28,6 +29,7 @@ impl Operation {
             Self::ListCredentials => "credentials.list",
             Self::PutCredential => "credential.put",
             Self::DeleteCredential => "credential.delete",
+            Self::ExchangeToken => "token.exchange",
         }
     }
 }

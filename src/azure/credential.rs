@@ -25,7 +25,7 @@ pub enum CredentialKind {
     WorkloadIdentity,
     /// The node's managed identity; AZURE_CLIENT_ID picks one of several.
     ManagedIdentity,
-    /// `az login`, for development.
+    /// The Azure CLI's: `az login`.
     AzureCli,
 }
 

@@ -2,12 +2,22 @@
 
 mod azure;
 mod crd;
+mod exit;
+mod look;
+pub mod plan;
 mod run;
 mod telemetry;
 
-use std::time::Duration;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+pub use exit::Found;
 
 /// Makes Airflow on Azure passwordless.
 #[derive(Debug, Parser)]
@@ -21,20 +31,42 @@ pub struct Cli {
 enum Command {
     /// Runs the operator.
     Run(Box<run::Args>),
+    Plan(Box<plan::Args>),
     /// Prints the custom resource definitions as YAML.
     Crd(crd::Args),
 }
 
 impl Cli {
-    /// Runs the command that the user gave.
+    /// Reads the command line. What is wrong with it is printed and ends the process with code 1:
+    /// clap's own code, 2, says that something would change.
+    #[must_use]
+    pub fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let _ = error.print();
+            std::process::exit(i32::from(error.use_stderr()))
+        })
+    }
+
+    /// Runs the command that the user gave, and says with which code the process ends.
     ///
     /// # Errors
     /// What the command could not do; the message says what to do about it.
-    pub async fn execute(self) -> anyhow::Result<()> {
+    pub async fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Run(args) => run::run(*args).await,
-            Command::Crd(args) => crd::run(&args),
+            Command::Run(args) => run::run(*args).await.map(|()| ExitCode::SUCCESS),
+            Command::Plan(args) => plan::run(*args).await.map(ExitCode::from),
+            Command::Crd(args) => crd::run(&args).map(|()| ExitCode::SUCCESS),
         }
+    }
+}
+
+/// Prints what a command has found. A reader that has seen enough is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot print")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -16,11 +16,17 @@ use crate::{
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 const NOTE: usize = 1024;
 
-/// What was done.
+/// What was done: one event per kind of effect, and one per restart.
 pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
     let mut effects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    let mut restarts = Vec::new();
     for action in outcome.done(plan) {
-        let (reason, what, name) = effect(action);
+        let (reason, what) = effect(action);
+        if let Action::Restart { .. } = action {
+            restarts.push(event(EventType::Normal, reason, &what));
+            continue;
+        }
+        let (_, name) = action.object();
         effects.entry((reason, what)).or_default().push(name);
     }
     let effects = effects.into_iter();
@@ -31,7 +37,7 @@ pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
             &format!("{what}: {}", names.join(", ")),
         )
     });
-    events.collect()
+    events.chain(restarts).collect()
 }
 
 /// The conditions that turned for better or worse.
@@ -46,63 +52,45 @@ pub(super) fn changes(
     changes.filter_map(|now| change(now, before)).collect()
 }
 
-/// The event's reason, what was done, and to which object.
-fn effect(action: &Action) -> (&'static str, String, &str) {
+/// The event's reason, and what was done.
+fn effect(action: &Action) -> (&'static str, String) {
     match action {
-        Action::PutCredential { identity, name, .. } => (
+        Action::PutCredential { identity, .. } => (
             "CredentialsWritten",
             format!(
                 "Wrote federated credentials to identity {}",
                 identity.name()
             ),
-            name.as_str(),
         ),
-        Action::DeleteCredential {
-            identity, record, ..
-        } => (
+        Action::DeleteCredential { identity, .. } => (
             "CredentialsDeleted",
             format!(
                 "Deleted federated credentials from identity {}",
                 identity.name()
             ),
-            &record.name,
         ),
-        Action::Annotate {
-            account,
-            repair: false,
-            ..
-        } => (
+        Action::Annotate { repair: false, .. } => (
             "ServiceAccountsAnnotated",
             "Annotated ServiceAccounts".into(),
-            &account.name,
         ),
-        Action::Annotate {
-            account,
-            repair: true,
-            ..
-        } => (
+        Action::Annotate { repair: true, .. } => (
             "AnnotationsRepaired",
             "Put back annotations that were changed by hand on ServiceAccounts".into(),
-            &account.name,
         ),
-        Action::Release { account } => (
+        Action::Release { .. } => (
             "ServiceAccountsReleased",
             "Took the annotations back from ServiceAccounts".into(),
-            &account.name,
         ),
-        Action::WriteSecret { name, .. } => ("ConnectionsWritten", "Wrote Secret".into(), name),
-        Action::WriteReaderRole { name, .. } => ("ConnectionsWritten", "Wrote Role".into(), name),
-        Action::DeleteReaderRole { name } => ("ConnectionsDeleted", "Deleted Role".into(), name),
+        Action::WriteSecret { .. } => ("ConnectionsWritten", "Wrote Secret".into()),
+        Action::WriteReaderRole { .. } => ("ConnectionsWritten", "Wrote Role".into()),
+        Action::DeleteReaderRole { .. } => ("ConnectionsDeleted", "Deleted Role".into()),
+        Action::DeleteSecret(_) => ("ConnectionsDeleted", "Deleted Secret".into()),
         Action::Restart {
             workload, change, ..
         } => (
             "WorkloadRestarted",
-            format!("Restarted {workload}: its pods lacked what they get since"),
-            change,
+            format!("Restarted {workload}: its pods lacked what new ones get since {change}"),
         ),
-        Action::DeleteSecret(secret) => {
-            ("ConnectionsDeleted", "Deleted Secret".into(), &secret.name)
-        }
     }
 }
 
@@ -117,7 +105,8 @@ fn change(now: &Condition, before: &[Condition]) -> Option<Event> {
     match (now.status.as_str(), is_ready) {
         ("True", true) => Some(event(EventType::Normal, "Ready", &now.message)),
         ("True", false) => None,
-        _ if is(Reason::Waiting) => None,
+        // Nothing is wrong, or not yet.
+        _ if is(Reason::Waiting) || is(Reason::Propagating) => None,
         _ if is(Reason::Suspended) => Some(event(EventType::Normal, &now.reason, &now.message)),
         // Ready repeats what the step's own condition says, unless there is none.
         (_, true) if !is(Reason::Deleting) && !is(Reason::ClusterError) => None,

@@ -1,6 +1,12 @@
 //! What is watched, in which scope.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
 
 use futures::{
     StreamExt, TryStreamExt, future,
@@ -78,6 +84,16 @@ impl WatchErrors {
     }
 }
 
+/// What was said last of each watch that stays broken, by its name: each news once.
+#[derive(Clone, Debug, Default)]
+struct Broken(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Broken {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// All watches of one scope: the stores that they fill, and the streams that fill them when polled.
 pub struct Watches {
     /// What they fill.
@@ -86,6 +102,7 @@ pub struct Watches {
     pub(super) controller: String,
     /// What has to be listed before the stores are filled.
     pub(super) names: Vec<String>,
+    broken: Broken,
     pub(super) objects: Events<Object>,
     pub(super) grants: Events<DeserializeGuard<AzureIdentityGrant>>,
     pub(super) namespaces: Events<PartialObjectMeta<Namespace>>,
@@ -117,6 +134,7 @@ impl Watches {
             health,
             errors,
             names: Vec::new(),
+            broken: Broken::default(),
         };
         let controller = all.name("controller", None);
         let grants = Api::all(client.clone());
@@ -145,6 +163,7 @@ impl Watches {
         Self {
             controller,
             names: all.names,
+            broken: all.broken,
             stores: Stores {
                 objects,
                 grants,
@@ -167,6 +186,36 @@ impl Watches {
             configs: stream::select_all(config_events).boxed(),
         }
     }
+
+    /// Fills the stores once, for who looks only once, and lets go of the watches.
+    ///
+    /// # Errors
+    /// The first of them that breaks: which, and why.
+    pub async fn filled(self) -> Result<Stores, String> {
+        let (stores, broken) = (self.stores, self.broken);
+        let mut events = stream::select_all([
+            self.objects.map(drop).boxed(),
+            self.grants.map(drop).boxed(),
+            self.namespaces.map(drop).boxed(),
+            self.accounts.map(drop).boxed(),
+            self.secrets.map(drop).boxed(),
+            self.deployments.map(drop).boxed(),
+            self.stateful_sets.map(drop).boxed(),
+            self.configs.map(drop).boxed(),
+        ]);
+        {
+            let mut ready = pin!(stores.ready());
+            poll_fn(|context| {
+                while let Poll::Ready(Some(())) = events.poll_next_unpin(context) {}
+                match broken.all().first_key_value() {
+                    Some((name, why)) => Poll::Ready(Err(format!("{name}: {why}"))),
+                    None => ready.as_mut().poll(context).map(Ok),
+                }
+            })
+            .await?;
+        }
+        Ok(stores)
+    }
 }
 
 /// What all watches of a scope share.
@@ -175,6 +224,7 @@ struct Builder<'a> {
     health: &'a Arc<Health>,
     errors: &'a WatchErrors,
     names: Vec<String>,
+    broken: Broken,
 }
 
 impl Builder<'_> {
@@ -199,12 +249,10 @@ impl Builder<'_> {
         let kind = K::plural(&()).into_owned();
         let name = self.name(&kind, config.label_selector.as_deref());
         self.names.push(name.clone());
-        let (listed, broken) = (self.health.clone(), self.health.clone());
+        let (listed, pending) = (self.health.clone(), self.health.clone());
         let listed_name = name.clone();
         let errors = self.errors.0.get_or_create_owned(&ByKind { kind });
-        // What was said last of a watch that stays broken: each news once.
-        let told = Arc::new(Mutex::new(String::new()));
-        let well = told.clone();
+        let (well, broken) = (self.broken.clone(), self.broken.clone());
 
         let (store, writer) = reflector::store();
         let events = watcher(api, config)
@@ -214,18 +262,17 @@ impl Builder<'_> {
             .inspect_ok(move |event| {
                 if matches!(event, watcher::Event::InitDone) {
                     listed.done(&listed_name);
-                    well.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    well.all().remove(&listed_name);
                 }
             })
             .touched_objects()
             .inspect_err(move |error| {
                 let text = describe(error);
-                broken.explain(&name, &text);
+                pending.explain(&name, &text);
                 errors.inc();
-                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                if *told != text {
+                let before = broken.all().insert(name.clone(), text.clone());
+                if before.as_ref() != Some(&text) {
                     tracing::warn!("the watch of {name} broke and is resumed: {text}");
-                    *told = text;
                 }
             })
             .filter(|event| future::ready(event.is_ok()));

@@ -36,7 +36,10 @@ impl IssuerSource {
 
     /// The issuer; asked again if what is known is older than `max_age`. When the API server
     /// does not answer, the last known one holds: an issuer does not change by itself.
-    pub(super) async fn get(&self, client: &Client, max_age: Duration) -> Result<Issuer, Problem> {
+    ///
+    /// # Errors
+    /// The API server does not tell an issuer that Azure can reach.
+    pub async fn get(&self, client: &Client, max_age: Duration) -> Result<Issuer, Problem> {
         let known = match self {
             Self::Fixed(issuer) => return Ok(issuer.clone()),
             Self::Discovered(known) => known,

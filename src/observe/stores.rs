@@ -10,7 +10,10 @@ use kube::{
     Resource, ResourceExt,
     api::ObjectMeta,
     core::{DeserializeGuard, PartialObjectMeta},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::{
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
 };
 
 use super::{
@@ -64,6 +67,28 @@ impl Stores {
         for configs in &self.configs {
             let _ = configs.wait_until_ready().await;
         }
+    }
+
+    /// The same as if these had been applied: what has one of their names is another now.
+    #[must_use]
+    pub fn with_applied(
+        &self,
+        objects: Vec<AirflowWorkloadIdentity>,
+        grants: Vec<AzureIdentityGrant>,
+    ) -> Self {
+        Self {
+            objects: overlaid(&self.objects, objects),
+            grants: overlaid(&self.grants, grants),
+            ..self.clone()
+        }
+    }
+
+    /// Whether an object has credentials on record.
+    #[must_use]
+    pub fn wrote_credentials(&self) -> bool {
+        !self
+            .matching(|object| records(object).next().is_some())
+            .is_empty()
     }
 
     /// References to the objects that parse and satisfy `predicate`.
@@ -264,6 +289,24 @@ impl Stores {
         let all = deployments.chain(stateful_sets).chain(executors);
         (all.filter(Workload::names_an_account).collect(), unreadable)
     }
+}
+
+fn overlaid<K>(below: &Store<DeserializeGuard<K>>, applied: Vec<K>) -> Store<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let (store, mut writer) = reflector::store();
+    let all = below.state().into_iter().map(Arc::unwrap_or_clone);
+    writer.apply_watcher_event(&watcher::Event::Init);
+    for object in all.chain(
+        applied
+            .into_iter()
+            .map(|object| DeserializeGuard(Ok(object))),
+    ) {
+        writer.apply_watcher_event(&watcher::Event::InitApply(object));
+    }
+    writer.apply_watcher_event(&watcher::Event::InitDone);
+    store
 }
 
 fn existing(metadata: &ObjectMeta) -> Existing {

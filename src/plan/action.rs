@@ -100,6 +100,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// What it is done to: the kind, and the name.
+    #[must_use]
+    pub fn object(&self) -> (&'static str, &str) {
+        match self {
+            Self::PutCredential { name, .. } => ("FederatedCredential", name.as_str()),
+            Self::DeleteCredential { record, .. } => ("FederatedCredential", &record.name),
+            Self::Annotate { account, .. } | Self::Release { account } => {
+                ("ServiceAccount", &account.name)
+            }
+            Self::WriteSecret { name, .. } => ("Secret", name),
+            Self::DeleteSecret(secret) => ("Secret", &secret.name),
+            Self::WriteReaderRole { name, .. } | Self::DeleteReaderRole { name } => ("Role", name),
+            Self::Restart { workload, .. } => match workload {
+                PodOwner::Deployment(name) => ("Deployment", name),
+                PodOwner::StatefulSet(name) => ("StatefulSet", name),
+            },
+        }
+    }
+
     /// Whether Azure is written to.
     #[must_use]
     pub fn is_azure(&self) -> bool {

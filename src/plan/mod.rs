@@ -152,6 +152,20 @@ impl Plan {
         }
     }
 
+    /// The issuer that has to be remembered before the first credential is written for it.
+    #[must_use]
+    pub fn issuer_to_remember(&self) -> Option<&Issuer> {
+        let issuer = self.issuer.as_ref().filter(|_| self.issuer_is_new);
+        issuer.filter(|_| self.puts_credentials())
+    }
+
+    /// Whether a credential is written.
+    #[must_use]
+    pub fn puts_credentials(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step.action, Action::PutCredential { .. }))
+    }
+
     /// Whether Azure is written to: then what was read there must be fresh.
     #[must_use]
     pub fn writes_to_azure(&self) -> bool {

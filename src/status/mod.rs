@@ -2,18 +2,19 @@
 
 mod accounts;
 mod conditions;
+mod exchange;
 mod pods;
 mod propagation;
 mod verdict;
 
 use jiff::Timestamp;
 
-pub use self::propagation::settles_in;
 use self::{
     accounts::{accounts, count, strike_revoked},
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
 };
+pub use self::{exchange::exchanges_in, propagation::settles_in};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus},
     apply::{Outcome, StepResult},
@@ -37,6 +38,9 @@ pub fn status(
 
     if let Some(problem) = halted(snapshot, plan, outcome) {
         conditions.keep_all();
+        if snapshot.exchanges.is_none() {
+            conditions.drop(ConditionType::ExchangeVerified);
+        }
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
         let mut status = AirflowWorkloadIdentityStatus {
             observed_generation: generation,
@@ -85,9 +89,12 @@ pub fn status(
     for (step, verdict) in &steps {
         conditions.set(*step, verdict);
     }
-
     let injected = pods::verdict(snapshot, plan, outcome, &accounts, client_id.as_deref());
     conditions.set(ConditionType::PodsInjected, &injected);
+    if let Some(exchanges) = &snapshot.exchanges {
+        let verdict = exchange::verdict(exchanges, &accounts, now);
+        conditions.set(ConditionType::ExchangeVerified, &verdict);
+    }
 
     AirflowWorkloadIdentityStatus {
         observed_generation: generation,
