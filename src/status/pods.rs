@@ -150,9 +150,9 @@ fn explain(lack: &Lack, client_id: &str, audience: &str) -> (Reason, String) {
             early(Reason::WebhookMissing),
             "Without a token, although they carry the label".into(),
         ),
-        Missing::TokenIn(containers) => (
+        Missing::TokenIn(container) => (
             Reason::ContainerSkipped,
-            format!("Without a token in container {}", containers.join(", ")),
+            format!("Without a token in container {container}"),
         ),
         Missing::Audience(found) => (
             Reason::AudienceDiffers,
@@ -192,14 +192,14 @@ impl<'a> Group<'a> {
         let restart = self.restart(snapshot);
         match reason {
             Reason::PolicyMissing => format!(
-                "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? If it cannot be, set it in Airflow's Helm values: labels: {{{USE_LABEL}: \"true\"}} and extraEnvFrom: '- secretRef: {{name: {secret}, optional: true}}'. Then {restart}",
+                "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? If it cannot be, set it in Airflow's Helm values: scheduler.labels, triggerer.labels and workers.labels to {{{USE_LABEL}: \"true\"}}, and extraEnvFrom to '- secretRef: {{name: {secret}, optional: true}}'. Then {restart}",
                 secret = connection_secret(snapshot),
             ),
             Reason::WebhookMissing => format!(
                 "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update --enable-workload-identity. Then {restart}"
             ),
             Reason::ContainerSkipped => format!(
-                "Take them out of the pod annotation azure.workload.identity/skip-containers, or if there is none, {restart}"
+                "The pod annotation azure.workload.identity/skip-containers names it. Take it out there, then {restart}"
             ),
             Reason::AudienceDiffers => "Start the operator with the audience of the Azure webhook (its flag --audience): azure.federationAudience in the chart's values.".to_owned(),
             _ if snapshot.object.spec.pods.restart == Restart::OnChange => format!(

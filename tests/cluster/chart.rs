@@ -230,7 +230,7 @@ fn where_the_cluster_serves_no_policies_for_pods_the_notes_name_the_values_to_se
         let shown = release.helm("install", &args).await;
         assert!(!shown.contains("kind: MutatingAdmissionPolicy"), "{shown}");
         for value in [
-            "labels: {azure.workload.identity/use: \"true\"}",
+            "workers: {labels: {azure.workload.identity/use: \"true\"}}",
             "extraEnvFrom: |",
         ] {
             assert!(shown.contains(value), "{shown}");

@@ -344,8 +344,8 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
 
         webhook("-").await;
         let skip = json!({ "spec": { "template": { "metadata": { "annotations": {
-            "azure.workload.identity/skip-containers": "groomer",
-        }}, "spec": { "containers": [{ "name": "groomer", "image": "apache/airflow:3.2.2" }] }}}});
+            "azure.workload.identity/skip-containers": "scheduler",
+        }}}}});
         world
             .kubectl(&format!("patch deployment airflow-scheduler -p {skip}"))
             .await
@@ -354,7 +354,7 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         let message = world
             .until("prod", "PodsInjected", "False", "ContainerSkipped")
             .await;
-        assert!(message.contains("container groomer"), "{message}");
+        assert!(message.contains("container scheduler"), "{message}");
 
         // Somebody's label asks for less, and that is their right.
         let out = json!({ "spec": { "template": { "metadata": { "labels": {

@@ -41,12 +41,13 @@ fn new_pod(world: &Snapshot) -> Pod {
         created: hours(12),
         label: Some("true".into()),
         connections: Some(injection.checksum),
-        containers: vec![PodContainer {
+        container: PodContainer {
             name: "scheduler".into(),
             audience: Some(AUDIENCE.into()),
             client_id: Some(CLIENT.into()),
-            secrets: injection.secrets,
-        }],
+            secrets: injection.secrets.into_iter().collect(),
+        },
+        is_skipped: false,
         owner: Some(deployment()),
     }
 }
@@ -119,13 +120,13 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
             &["azure.workload.identity/use", restart],
         ),
         (
-            |pod| pod.containers[0].audience = None,
+            |pod| pod.container.audience = None,
             "WebhookMissing",
             &["az aks update --enable-workload-identity", restart],
         ),
         (
             |pod| {
-                pod.containers[0].audience = None;
+                pod.container.audience = None;
                 pod.created = hours(-1);
             },
             "PodsOutdated",
@@ -133,40 +134,38 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
         ),
         (
             |pod| {
-                let mut bare = pod.containers[0].clone();
-                bare.audience = None;
-                bare.name = "log-groomer".into();
-                pod.containers.push(bare);
+                pod.container.audience = None;
+                pod.is_skipped = true;
             },
             "ContainerSkipped",
             &[
-                "container log-groomer",
+                "container scheduler",
                 "azure.workload.identity/skip-containers",
             ],
         ),
         (
-            |pod| pod.containers[0].audience = Some("api://Other".into()),
+            |pod| pod.container.audience = Some("api://Other".into()),
             "AudienceDiffers",
             &["api://Other", AUDIENCE, "azure.federationAudience"],
         ),
         (
-            |pod| pod.containers[0].client_id = None,
+            |pod| pod.container.client_id = None,
             "PodsOutdated",
             &[CLIENT, restart],
         ),
         (
-            |pod| pod.containers[0].client_id = Some("other".into()),
+            |pod| pod.container.client_id = Some("other".into()),
             "PodsOutdated",
             &["client ID other instead of", CLIENT, restart],
         ),
         (
-            |pod| pod.containers[0].secrets.clear(),
+            |pod| pod.container.secrets.clear(),
             "PolicyMissing",
             &["Without the connections", "extraEnvFrom"],
         ),
         (
             |pod| {
-                pod.containers[0].secrets.clear();
+                pod.container.secrets.clear();
                 pod.created = hours(-1);
             },
             "PodsOutdated",

@@ -339,9 +339,8 @@ fn obstacles(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Obstacle> 
     // Ready repeats the others, unless they do not speak.
     let only_ready = snapshot.is_deleting() || plan.halted.is_some();
     let conditions = status(snapshot, plan, &outcome, now).conditions.into_iter();
-    let wrong = conditions.filter(|c| {
-        c.status != "True" && c.type_ != pods && (c.type_ == ready) == only_ready
-    });
+    let wrong = conditions
+        .filter(|c| c.status != "True" && c.type_ != pods && (c.type_ == ready) == only_ready);
     let (waiting, wrong): (Vec<_>, Vec<_>) =
         wrong.partition(|c| c.reason == Reason::Waiting.to_string());
     let shown = if wrong.is_empty() { waiting } else { wrong };
