@@ -250,6 +250,7 @@ fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
         let values = json!({
             "watchNamespaces": ["team-a", "team-b"],
             "readerRole": { "enabled": true },
+            "exchangeVerification": { "enabled": true },
             // They are there already, and not this release's.
             "crds": { "enabled": false },
         });
@@ -269,6 +270,8 @@ fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
         for namespace in ["team-a", "team-b"] {
             let world = World::existing(&lab, &operator, namespace).await;
             world.until("prod", "Ready", "True", "Done").await;
+            let verified = "ExchangeVerified";
+            world.until("prod", verified, "True", "Done").await;
         }
         for namespace in ["team-a", "team-b"] {
             let world = World::existing(&lab, &operator, namespace).await;

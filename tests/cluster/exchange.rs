@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::{AuditEntry, Lab, LabOptions, Operator, OperatorOptions};
 use serde_json::{Value, json};
 
-use crate::world::{World, awi, often, run};
+use crate::world::{World, all, awi, often, run};
 
 const CONDITION: &str = "ExchangeVerified";
 
@@ -23,22 +23,26 @@ async fn allow_tokens(lab: &Lab) {
     lab.apply(&lab::repository().join(role)).await.unwrap();
 }
 
-/// The object `prod` with one account, whose credential somebody else wrote some time ago.
-async fn with_a_foreign_credential<'a>(
+/// A release whose accounts have credentials that somebody else wrote some time ago.
+async fn with_foreign_credentials<'a>(
     lab: &'a Lab,
     operator: &'a Operator,
     name: &str,
     issuer: &str,
+    components: &[&str],
 ) -> World<'a> {
     let world = World::of(lab, operator, name).await;
-    let subject = format!("system:serviceaccount:{name}:airflow-worker");
     let azure = world.azure().await;
-    azure
-        .put_credential(&world.identity, "by-hand", issuer, &subject)
-        .await
-        .unwrap();
+    for component in components {
+        let subject = format!("system:serviceaccount:{name}:airflow-{component}");
+        let credential = format!("by-hand-{component}");
+        azure
+            .put_credential(&world.identity, &credential, issuer, &subject)
+            .await
+            .unwrap();
+    }
     world.grant(json!({})).await;
-    world.release(&["worker"]).await;
+    world.release(components).await;
     world
 }
 
@@ -71,7 +75,8 @@ fn each_refusal_of_entras_is_told_then_that_it_takes_the_token_and_no_token_show
         let lab = Lab::start(LabOptions::default()).await.unwrap();
         lab.azure().await.unwrap(); // the lab's own sign-in, before the door is shut
         let operator = lab.start_operator(awi(), verifying(&[])).await.unwrap();
-        let world = with_a_foreign_credential(&lab, &operator, "exchange", lab.issuer()).await;
+        let (name, issuer) = ("exchange", lab.issuer());
+        let world = with_foreign_credentials(&lab, &operator, name, issuer, &["worker"]).await;
 
         world.ready(json!({})).await;
         let value = "exchangeVerification.enabled=true";
@@ -127,7 +132,7 @@ fn each_refusal_of_entras_is_told_then_that_it_takes_the_token_and_no_token_show
         lab.emulator().config(&slow).await.unwrap();
         let azure = world.azure().await;
         azure
-            .delete_credential(&world.identity, "by-hand")
+            .delete_credential(&world.identity, "by-hand-worker")
             .await
             .unwrap();
         until_told(&world, "Unknown", "Propagating", "written just now").await;
@@ -160,6 +165,39 @@ async fn exchanges(lab: &Lab) -> usize {
 }
 
 #[test]
+fn an_entra_that_is_away_is_asked_for_one_account_only() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        lab.azure().await.unwrap(); // as above
+        let operator = lab.start_operator(awi(), verifying(&[])).await.unwrap();
+        let components = ["scheduler", "triggerer", "worker"];
+        let (name, issuer) = ("away", lab.issuer());
+        let world = with_foreign_credentials(&lab, &operator, name, issuer, &components).await;
+        world.ready(json!({})).await;
+        let away =
+            json!({ "operation": "token", "status": 503, "code": "temporarily_unavailable" });
+        lab.emulator().fault(&away).await.unwrap();
+        allow_tokens(&lab).await;
+        until_told(&world, "Unknown", "AzureUnavailable", "503").await;
+        // A second try, at least.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let tried = || {
+            let entries = lab.audit_log().unwrap().into_iter();
+            let tokens = entries.filter(|e| by_operator(e) && e.subresource == "token");
+            let got = tokens.filter(|entry| !entry.is_forbidden);
+            got.map(|entry| entry.name).collect::<Vec<_>>()
+        };
+        let names = tried();
+        assert!(names.len() > 1, "{names:?}");
+        assert!(names.iter().all(|n| n == "airflow-scheduler"), "{names:?}");
+
+        lab.emulator().clear_faults().await.unwrap();
+        until_told(&world, "True", "Done", "").await;
+        assert_eq!(tried().split_off(tried().len() - 3), all(&components));
+    });
+}
+
+#[test]
 fn an_issuer_that_is_not_the_tokens_is_found_out_and_without_the_flag_nothing_is_told() {
     run(async {
         let lab = Lab::start(LabOptions::default()).await.unwrap();
@@ -167,7 +205,8 @@ fn an_issuer_that_is_not_the_tokens_is_found_out_and_without_the_flag_nothing_is
         let issuer = "https://another.example/";
         let options = verifying(&["--issuer", issuer]);
         let operator = lab.start_operator(awi(), options).await.unwrap();
-        let world = with_a_foreign_credential(&lab, &operator, "wrong-issuer", issuer).await;
+        let name = "wrong-issuer";
+        let world = with_foreign_credentials(&lab, &operator, name, issuer, &["worker"]).await;
         world.ready(json!({})).await;
         until_told(&world, "False", "IssuerNotTrusted", "AADSTS700211").await;
         // The issuer that the token has, and the one that the operator was told.
