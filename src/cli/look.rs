@@ -18,7 +18,7 @@ use crate::{
     mandate::Mandate,
     model::Issuer,
     observe::{IssuerSource, Sources, Stores},
-    problem::{Problem, headline},
+    problem::Problem,
 };
 
 /// One look: what was asked just now is not asked again.
@@ -58,8 +58,9 @@ pub(super) struct Look {
     pub namespace: String,
     pub operator_namespace: String,
     pub identities: Arc<Identities>,
-    /// The issuers that the operator remembers.
-    pub history: Result<BTreeSet<Issuer>, Problem>,
+    pub issuer: Result<Issuer, Problem>,
+    /// The issuers that the cluster is known to have had.
+    known: BTreeSet<Issuer>,
     source: Arc<IssuerSource>,
     remembered: Arc<IssuerHistory>,
     pub audience: String,
@@ -78,16 +79,15 @@ impl LookArgs {
 
         let source = Arc::new(IssuerSource::new(self.issuer));
         let issuer = source.get(&client, MAX_AGE).await;
+        let current: BTreeSet<Issuer> = issuer.iter().cloned().collect();
         let remembered = IssuerHistory::new(client.clone(), &self.operator_namespace);
-        let history = remembered.all().await;
-        let remembered = match &history {
-            Ok(_) => remembered,
+        let (remembered, known) = if let Ok(known) = remembered.all().await {
+            (remembered, &known | &current)
+        } else {
             // The operator knows at least the one that it writes for.
-            Err(_) => IssuerHistory::assumed(
-                client.clone(),
-                &self.operator_namespace,
-                issuer.iter().cloned().collect(),
-            ),
+            let (client, namespace) = (client.clone(), &self.operator_namespace);
+            let assumed = IssuerHistory::assumed(client, namespace, current.clone());
+            (assumed, current)
         };
         Ok(Look {
             operator_namespace: self.operator_namespace,
@@ -96,7 +96,8 @@ impl LookArgs {
             client,
             namespace,
             identities,
-            history,
+            issuer,
+            known,
             source,
         })
     }
@@ -151,15 +152,10 @@ impl Look {
 
     /// What the operator may know and this command does not.
     pub(super) fn blind_spot(&self, stores: &Stores) -> Option<String> {
-        let why = match &self.history {
-            Err(problem) => headline(&problem.message).to_owned(),
-            Ok(issuers) if issuers.is_empty() && stores.wrote_credentials() => {
-                format!("there is no ConfigMap {}.", issuers::NAME)
-            }
-            Ok(_) => return None,
-        };
+        let former = stores.issuer_on_record_beside(&self.known)?;
         Some(format!(
-            "Which issuers the cluster had before is not known, and so not which of their credentials the operator would delete. In namespace {} (another one: --operator-namespace): {why}",
+            "The operator wrote credentials for issuer {former}, which is not known to have been this cluster's: ConfigMap {} in namespace {} cannot be read, or does not hold it. If the operator has another namespace, give it with --operator-namespace; or this plan may leave out what becomes of them.",
+            issuers::NAME,
             self.operator_namespace,
         ))
     }

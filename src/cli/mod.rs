@@ -3,6 +3,7 @@
 mod azure;
 mod crd;
 mod exit;
+pub mod init;
 mod look;
 pub mod plan;
 mod run;
@@ -32,6 +33,7 @@ enum Command {
     /// Runs the operator.
     Run(Box<run::Args>),
     Plan(Box<plan::Args>),
+    Init(Box<init::Args>),
     /// Prints the custom resource definitions as YAML.
     Crd(crd::Args),
 }
@@ -55,6 +57,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Plan(args) => plan::run(*args).await.map(ExitCode::from),
+            Command::Init(args) => init::run(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Crd(args) => crd::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }

@@ -23,6 +23,7 @@ use kube::ResourceExt;
 pub use accounts::{Account, AccountState, Annotation, FieldOwner};
 pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
+    is_account_name,
 };
 pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use issuer::IssuerSource;

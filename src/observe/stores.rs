@@ -1,6 +1,9 @@
 //! What is watched: one read-only view over all stores.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -27,7 +30,7 @@ use crate::{
         account_field_manager, restart_annotation,
     },
     grant,
-    model::{IdentityId, Subject},
+    model::{IdentityId, Issuer, Subject},
     secrets::wanted_secrets,
 };
 
@@ -83,12 +86,14 @@ impl Stores {
         }
     }
 
-    /// Whether an object has credentials on record.
+    /// An issuer that an object has credentials on record for, and that is none of `known`.
     #[must_use]
-    pub fn wrote_credentials(&self) -> bool {
-        !self
-            .matching(|object| records(object).next().is_some())
-            .is_empty()
+    pub fn issuer_on_record_beside(&self, known: &BTreeSet<Issuer>) -> Option<String> {
+        let objects = self.objects.state();
+        let readable = objects.iter().filter_map(|object| object.0.as_ref().ok());
+        let mut issuers = readable.flat_map(records).map(|(_, record)| &record.issuer);
+        let is_known = |issuer: &str| known.iter().any(|known| known.as_str() == issuer);
+        issuers.find(|issuer| !is_known(issuer)).cloned()
     }
 
     /// References to the objects that parse and satisfy `predicate`.

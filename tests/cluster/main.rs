@@ -16,6 +16,7 @@ mod deploy;
 mod drift;
 mod exchange;
 mod gitops;
+mod init;
 mod installs;
 mod issuer;
 mod leader;

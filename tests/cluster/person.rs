@@ -6,7 +6,7 @@ use lab::{
     AuditEntry,
     identities::{ADMIN, TENANT_ID},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{World, awi};
 
@@ -93,6 +93,23 @@ impl Person {
             ],
             user: format!("system:serviceaccount:{}:{ACCOUNT}", world.ns),
         }
+    }
+
+    /// Lets them plan for grants, too.
+    pub async fn may_grant(&self, world: &World<'_>) {
+        let rule = json!({
+            "apiGroups": ["airflow-workload-identity.io"],
+            "resources": ["azureidentitygrants"],
+            "verbs": ["create", "patch"],
+        });
+        let patch = json!([{ "op": "add", "path": "/rules/-", "value": rule }]);
+        world
+            .kubectl(&format!(
+                "patch clusterrole {} --type=json -p {patch}",
+                world.ns
+            ))
+            .await
+            .unwrap();
     }
 
     /// Runs `awi`.

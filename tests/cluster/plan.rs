@@ -1,12 +1,12 @@
 //! `awi plan`: says what the operator would do, and does nothing.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
 use crate::{
     person::{Person, Printed},
-    world::{World, run},
+    world::{World, awi, run},
 };
 
 /// A file with these objects, as a user has them.
@@ -68,10 +68,7 @@ fn a_manifest_that_is_not_applied_is_planned_for_and_nothing_is_written() {
                 .contains("cannot patch resource \"azureidentitygrants\""),
             "{printed:?}"
         );
-        world
-            .kubectl("patch clusterrole plan-new --type=json -p [{\"op\":\"add\",\"path\":\"/rules/-\",\"value\":{\"apiGroups\":[\"airflow-workload-identity.io\"],\"resources\":[\"azureidentitygrants\"],\"verbs\":[\"create\",\"patch\"]}}]")
-            .await
-            .unwrap();
+        person.may_grant(&world).await;
         let printed = world
             .eventually("the right has got around", async || {
                 Some(person.awi(&plan)).filter(|printed| printed.code != 1)
@@ -155,6 +152,15 @@ fn an_object_is_as_it_should_be_or_the_plan_says_what_the_operator_will_do() {
         );
         assert_eq!(person.writes(&world), []);
 
+        // Whoever takes the cluster for another one is told what is not known.
+        let printed = person.awi("plan -n plan-done --issuer https://elsewhere.example/");
+        assert_eq!(printed.code, 2, "{printed:?}");
+        let note = format!(
+            "note: The operator wrote credentials for issuer {}",
+            world.lab.issuer()
+        );
+        assert!(printed.out.contains(&note), "{printed:?}");
+
         let missing = person.awi("plan late -n plan-done");
         assert_eq!(missing.code, 1);
         assert!(
@@ -206,5 +212,26 @@ fn what_the_api_server_or_the_command_line_does_not_take_is_no_plan() {
         ] {
             assert!(help.out.contains(words), "{words}: {}", help.out);
         }
+    });
+}
+
+#[test]
+fn kubectl_finds_it_as_a_plugin() {
+    run(async {
+        let world = World::bare("plan-plugin").await;
+        let bin = world.lab.scratch().join("plugins");
+        std::fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(awi(), bin.join("kubectl-awi")).unwrap();
+        let output = Command::new(world.lab.binaries().join("kubectl"))
+            .args(["awi", "plan", "--namespace", "plan-plugin"])
+            .env("PATH", bin)
+            .env("KUBECONFIG", world.lab.kubeconfig())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            text,
+            "No AirflowWorkloadIdentity in namespace plan-plugin.\n"
+        );
     });
 }

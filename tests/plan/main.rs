@@ -11,6 +11,7 @@ mod credentials;
 mod discovery;
 mod exchange;
 mod grants;
+mod init;
 mod invariants;
 mod issuers;
 mod pods;

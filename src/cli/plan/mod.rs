@@ -137,7 +137,8 @@ async fn in_namespace(
     Ok(reports)
 }
 
-async fn planned(
+/// Plans for one object.
+pub(super) async fn planned(
     look: &Look,
     stores: &Stores,
     object: &AirflowWorkloadIdentity,

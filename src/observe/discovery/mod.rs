@@ -22,11 +22,11 @@ use kube::{
 
 pub use self::{
     distribution::{Install, InstallSelector},
-    workload::{EXECUTOR_SELECTORS, POD_TEMPLATES, Workload},
+    workload::{EXECUTOR_SELECTORS, POD_TEMPLATES, Workload, is_account_name},
 };
 use self::{
     distribution::{Part, component, recognise},
-    workload::{DEFAULT_ACCOUNT, is_account_name},
+    workload::DEFAULT_ACCOUNT,
 };
 use super::{Account, AccountState};
 use crate::api::{Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, Component};

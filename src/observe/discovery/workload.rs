@@ -104,7 +104,8 @@ impl Workload {
 
 /// Whether a ServiceAccount can have this name.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
-pub(super) fn is_account_name(name: &str) -> bool {
+#[must_use]
+pub fn is_account_name(name: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let ends = |c: char| c != '-';
