@@ -223,6 +223,7 @@ fn pods_are_counted_and_the_first_of_them_named() {
 fn a_pod_whose_owner_wants_no_identity_in_it_is_only_mentioned() {
     let world = running(json!({}), |world| Pod {
         label: Some("false".into()),
+        container: PodContainer::default(),
         ..old_pod(world)
     });
     let (status, _, message) = injected(&world);
@@ -260,7 +261,7 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
             .and_then(|account| account.injection)
             .map(|injection| injection.since.0)
     };
-    let table: [(&str, Edit, Option<Timestamp>); 5] = [
+    let table: [(&str, Edit, Option<Timestamp>); 6] = [
         ("nothing happened", |_| (), Some(hours(0))),
         (
             "Azure is away",
@@ -274,6 +275,14 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
                 let status = world.object.status.take();
                 world.object = object(json!({ "pods": { "connections": "None" } }));
                 world.object.status = status;
+            },
+            Some(hours(5)),
+        ),
+        (
+            "the identity was made anew",
+            |world| {
+                let view = world.azure.get_mut(&id("airflow")).unwrap();
+                view.identity.as_mut().unwrap().client_id = TENANT.parse().unwrap();
             },
             Some(hours(5)),
         ),
