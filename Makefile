@@ -5,8 +5,8 @@ SHELL := bash
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kubectl
-PODS := kube-scheduler kwok webhook
-JUDGES := helm helm-docs helm-schema promtool prometheus gitops
+PODS := kube-scheduler kwok webhook helm
+JUDGES := helm-docs helm-schema promtool prometheus gitops
 PYTHON_REQUIREMENTS := $(wildcard tests/*/requirements.txt)
 
 .PHONY: help
@@ -14,7 +14,7 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 .PHONY: demo
-demo: tools control-plane ## see it work on this machine; KEEP=1 leaves it running
+demo: tools control-plane pods ## see it work on this machine; KEEP=1 leaves it running
 	cargo build --workspace --bins
 	@$(BIN)/demo $(if $(KEEP),--keep)
 
@@ -57,7 +57,7 @@ tools:
 control-plane:
 	@tests/binaries/build $(CONTROL_PLANE) >/dev/null
 
-# What schedules pods, makes them look alive, and injects tokens into them.
+# What schedules pods, makes them look alive, and injects tokens into them; Helm installs the last of these.
 .PHONY: pods
 pods:
 	@tests/binaries/build $(PODS) >/dev/null

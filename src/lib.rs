@@ -15,6 +15,7 @@
 //! | [`secrets`] | which Secrets an object asks for |
 //! | [`pods`] | what a pod must have, and what it lacks |
 //! | [`issuers`] | the issuers that the cluster has had |
+//! | [`exchange`] | why Entra takes no token of an account |
 //! | [`problem`] | what stands in the way, and when it is worth another try |
 //! | [`observe`] | reads the cluster and Azure; never writes |
 //! | [`plan`] | pure: what has to be done, and what stands in the way |
@@ -35,6 +36,7 @@ pub mod apply;
 pub mod azure;
 pub mod cli;
 pub mod controller;
+pub mod exchange;
 pub mod grant;
 pub mod health;
 pub mod issuers;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     api::{Injection, PodConnections, SecretFormat, SecretStatus},
     model::hex,
-    observe::{Pod, PodContainer, Snapshot},
+    observe::{Pod, Snapshot},
 };
 
 /// How long API servers may take to learn of a status: they add to pods what they know of it.
@@ -27,10 +27,10 @@ pub struct Lack {
 pub enum Missing {
     /// The label that the Azure webhook goes by.
     Label,
-    /// The token, in all containers.
+    /// The token.
     Token,
-    /// The token, in these containers.
-    TokenIn(Vec<String>),
+    /// The token, in this container, which the Azure webhook was told to leave out.
+    TokenIn(String),
     /// The token is for this audience.
     Audience(String),
     /// The client ID; this one is there, if any.
@@ -60,41 +60,27 @@ pub fn is_left_out(pod: &Pod) -> bool {
 }
 
 fn missing(pod: &Pod, injection: &Injection, client_id: &str, audience: &str) -> Option<Missing> {
-    let containers = pod.containers.as_slice();
+    let container = &pod.container;
     if pod.label.is_none() {
         return Some(Missing::Label);
     }
-    let bare: Vec<&PodContainer> = containers.iter().filter(|c| c.audience.is_none()).collect();
-    if !bare.is_empty() {
-        let names = bare
-            .iter()
-            .map(|container| container.name.clone())
-            .collect();
-        let all = bare.len() == containers.len();
-        return Some(if all {
-            Missing::Token
-        } else {
-            Missing::TokenIn(names)
-        });
+    match &container.audience {
+        None if pod.is_skipped => return Some(Missing::TokenIn(container.name.clone())),
+        None => return Some(Missing::Token),
+        Some(other) if other != audience => return Some(Missing::Audience(other.clone())),
+        Some(_) => {}
     }
-    let mut audiences = containers.iter().flat_map(|container| &container.audience);
-    if let Some(other) = audiences.find(|found| *found != audience) {
-        return Some(Missing::Audience(other.clone()));
+    if container.client_id.as_deref() != Some(client_id) {
+        return Some(Missing::ClientId(container.client_id.clone()));
     }
-    let mut clients = containers.iter().map(|container| &container.client_id);
-    if let Some(other) = clients.find(|found| found.as_deref() != Some(client_id)) {
-        return Some(Missing::ClientId(other.clone()));
-    }
-    let has = |container: &PodContainer| {
-        injection
-            .secrets
-            .iter()
-            .all(|secret| container.secrets.contains(secret))
-    };
-    if !containers.iter().all(has) {
+    if !injection
+        .secrets
+        .iter()
+        .all(|secret| container.secrets.contains(secret))
+    {
         return Some(Missing::Connections);
     }
-    // Without the policy's word it is not known what they started with.
+    // Without the policy's word it is not known what it started with.
     let started_with = pod.connections.as_ref();
     started_with
         .is_some_and(|checksum| *checksum != injection.checksum)

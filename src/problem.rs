@@ -33,6 +33,28 @@ pub enum Retry {
     After(Duration),
 }
 
+/// First and longest wait for what passes by itself.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// First and longest wait for what somebody has to do first.
+const SLOW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+impl Retry {
+    /// How long to wait, if `attempts` failed before this one; none if only a change helps.
+    #[must_use]
+    pub fn wait(self, attempts: u32) -> Option<Duration> {
+        let exponential = |(first, longest): (Duration, Duration)| {
+            let doubled = first.saturating_mul(1u32.checked_shl(attempts).unwrap_or(u32::MAX));
+            doubled.min(longest)
+        };
+        match self {
+            Self::OnChange => None,
+            Self::Slow => Some(exponential(SLOW)),
+            Self::Backoff => Some(exponential(BACKOFF)),
+            Self::After(wait) => Some(wait),
+        }
+    }
+}
+
 impl Problem {
     /// A problem that only a change of the cluster's objects solves.
     #[must_use]

@@ -163,11 +163,22 @@ fn audited(account: &str) -> Vec<AuditEntry> {
 fn each_right_that_the_chart_gives_is_used_and_nothing_else_was_tried() {
     // Where the tests installed the operator, and with which options.
     let installed: [(&str, &[&str]); 3] = [
-        (NAME, &["readerRole.enabled=true"]),
+        (
+            NAME,
+            &[
+                "readerRole.enabled=true",
+                "exchangeVerification.enabled=true",
+                "workloadRestarts.enabled=true",
+            ],
+        ),
         ("awi-plain", &[]),
         (
             "awi-team",
-            &["readerRole.enabled=true", "watchNamespaces={team-a,team-b}"],
+            &[
+                "readerRole.enabled=true",
+                "exchangeVerification.enabled=true",
+                "watchNamespaces={team-a,team-b}",
+            ],
         ),
     ];
     let mut wrong = Vec::new();

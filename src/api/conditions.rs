@@ -4,7 +4,8 @@ use std::fmt;
 
 use strum::VariantArray;
 
-/// `Ready`, and one type per step beneath it, in the order in which the steps are taken.
+/// `Ready`, one type per step beneath it, in the order in which the steps are taken, and what is told
+/// beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
     /// All steps are done for all accounts.
@@ -21,6 +22,9 @@ pub enum ConditionType {
     ConnectionsWritten,
     /// Every running pod of the accounts has the token and the connections.
     PodsInjected,
+    /// Entra gave a token for each account. Only where the operator was told to ask; `Ready` does not
+    /// wait for it: it says that the operator's own work is done.
+    ExchangeVerified,
 }
 
 impl ConditionType {
@@ -75,6 +79,35 @@ pub enum Reason {
     Conflict,
     /// The identity carries as many credentials as Azure allows.
     LimitReached,
+
+    /// Entra refuses the account's token for now, as it does while it learns of a new credential.
+    Propagating,
+    /// The identity has no federated credential, says Entra.
+    NoCredentials,
+    /// None of the identity's credentials matches the token.
+    NoMatchingCredential,
+    /// None of them trusts the token's issuer.
+    IssuerNotTrusted,
+    /// None of them trusts the token's audience.
+    AudienceNotTrusted,
+    /// None of them trusts the token's subject.
+    SubjectNotTrusted,
+    /// One of them names the subject in other upper and lower case.
+    SubjectCaseDiffers,
+    /// The tenant has no application with the client ID.
+    ClientNotFound,
+    /// Entra does not know the key that signed the token.
+    SigningKeyUnknown,
+    /// The token is not valid at this time, by Entra's clock.
+    TokenTimeInvalid,
+    /// Entra cannot read the issuer's documents.
+    IssuerUnreachable,
+    /// A policy of the Entra tenant forbids the exchange.
+    EntraPolicy,
+    /// Entra refuses the token for another reason.
+    ExchangeRefused,
+    /// The operator may not ask the API server for tokens of the accounts.
+    TokenRequestForbidden,
 
     /// Azure does not accept the operator's own token.
     AzureUnauthenticated,

@@ -64,7 +64,7 @@ pub struct AirflowWorkloadIdentityStatus {
     #[serde(default)]
     pub reader_role: bool,
 
-    /// `Ready`, and one condition per step beneath it.
+    /// `Ready`, one condition per step beneath it, and those that are told beside them.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

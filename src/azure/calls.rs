@@ -20,6 +20,7 @@ pub(super) enum Operation {
     PutCredential,
     DeleteCredential,
     ListPermissions,
+    ExchangeToken,
 }
 
 impl Operation {
@@ -30,6 +31,7 @@ impl Operation {
             Self::PutCredential => "credential.put",
             Self::DeleteCredential => "credential.delete",
             Self::ListPermissions => "permissions.list",
+            Self::ExchangeToken => "token.exchange",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Both of Azure's APIs that keep federated identity credentials, behind one set of calls.
+//! Both of Azure's APIs that keep federated identity credentials, and Entra, which takes them, behind
+//! one set of calls.
 
 use std::sync::Arc;
 
@@ -7,7 +8,10 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::{AzureError, AzureErrorKind, Cloud, arm::ArmClient, calls::Calls, graph::GraphClient};
+use super::{
+    AccountToken, AzureError, AzureErrorKind, Cloud, arm::ArmClient, calls::Calls,
+    exchange::EntraClient, graph::GraphClient,
+};
 use crate::model::{CredentialName, FederatedCredential, IdentityId, ResourceId};
 
 /// A client for one cloud and one principal.
@@ -16,6 +20,7 @@ pub struct AzureClient {
     arm: ArmClient,
     /// Only if the operator may touch applications.
     graph: Option<GraphClient>,
+    entra: EntraClient,
     calls: Calls,
 }
 
@@ -78,6 +83,7 @@ impl AzureClient {
                     calls.clone(),
                 )
             }),
+            entra: EntraClient::new(cloud, transport, calls.clone()),
             calls,
         }
     }
@@ -149,6 +155,21 @@ impl AzureClient {
     /// See [`AzureErrorKind`].
     pub async fn may_write(&self, id: &ResourceId) -> Result<bool, AzureError> {
         self.arm.may_write(id).await
+    }
+
+    /// Exchanges a ServiceAccount's token for one of the identity with this client ID, which is thrown
+    /// away.
+    ///
+    /// # Errors
+    /// Entra refuses ([`AzureErrorKind::Unauthenticated`], with its number as the code), or does not
+    /// answer.
+    pub async fn exchange(
+        &self,
+        tenant: Uuid,
+        client: Uuid,
+        token: AccountToken,
+    ) -> Result<(), AzureError> {
+        self.entra.exchange(tenant, client, token).await
     }
 
     fn graph(&self) -> Result<&GraphClient, AzureError> {

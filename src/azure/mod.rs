@@ -1,5 +1,5 @@
 //! Azure, as far as federated identities need it: the clouds, the operator's own credential, the
-//! clients for Resource Manager and Microsoft Graph, and their errors. Knows nothing of Kubernetes.
+//! clients for Resource Manager, Microsoft Graph and Entra, and their errors. Knows nothing of Kubernetes.
 
 mod arm;
 mod calls;
@@ -7,6 +7,7 @@ mod client;
 mod cloud;
 mod credential;
 mod error;
+mod exchange;
 mod graph;
 mod identities;
 mod permission;
@@ -17,4 +18,5 @@ pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
 pub use credential::{CredentialKind, http_client, transport};
 pub use error::{AzureError, AzureErrorKind};
+pub use exchange::AccountToken;
 pub use identities::{Identities, View};

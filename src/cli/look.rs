@@ -151,6 +151,8 @@ impl Look {
             stores,
             identities: self.identities.clone(),
             issuer: self.source.clone(),
+            // It makes a token; whoever looks writes nothing, and gets none.
+            exchanges: None,
             history: self.remembered.clone(),
             audience: self.audience.clone(),
         }

@@ -29,7 +29,7 @@ use crate::{
     mandate::Mandate,
     metrics,
     model::Issuer,
-    observe::IssuerSource,
+    observe::{Exchanges, IssuerSource},
     serve,
 };
 
@@ -63,6 +63,11 @@ pub struct Args {
     /// the operator's own namespace.
     #[arg(long, env = "AWI_LEADER_ELECTION", value_parser = FalseyValueParser::new())]
     leader_election: bool,
+
+    /// Try for each ServiceAccount whether Entra takes its token, and report it as the condition
+    /// ExchangeVerified. The operator needs the right to create serviceaccounts/token for it.
+    #[arg(long, env = "AWI_VERIFY_EXCHANGE", value_parser = FalseyValueParser::new())]
+    verify_exchange: bool,
 
     /// How often a converged object is compared with Azure again.
     #[arg(long, env = "AWI_RESYNC", value_name = "DURATION", default_value = "5m", value_parser = duration)]
@@ -98,6 +103,9 @@ async fn operate(args: Args) -> anyhow::Result<()> {
     } else {
         Mandate::unlimited()
     });
+    let exchanges = args
+        .verify_exchange
+        .then(|| Arc::new(Exchanges::new(azure.clone())));
     let identities = Arc::new(Identities::new(azure, mandate.clone()));
 
     let mut config = Config::infer()
@@ -161,6 +169,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         identities,
         mandate,
         issuer: Arc::new(IssuerSource::new(args.issuer)),
+        exchanges,
         passes,
         health,
         audience: cloud.federation_audience,

@@ -16,11 +16,16 @@ use crate::{
 /// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 const NOTE: usize = 1024;
 
-/// What was done.
+/// What was done: one event per kind of effect, and one per restart.
 pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
     let mut effects: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    let mut restarts = Vec::new();
     for action in outcome.done(plan) {
         let (reason, what) = effect(action);
+        if let Action::Restart { .. } = action {
+            restarts.push(event(EventType::Normal, reason, &what));
+            continue;
+        }
         let (_, name) = action.object();
         effects.entry((reason, what)).or_default().push(name);
     }
@@ -32,7 +37,7 @@ pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
             &format!("{what}: {}", names.join(", ")),
         )
     });
-    events.collect()
+    events.chain(restarts).collect()
 }
 
 /// The conditions that turned for better or worse.
@@ -79,11 +84,13 @@ fn effect(action: &Action) -> (&'static str, String) {
         Action::WriteSecret { .. } => ("ConnectionsWritten", "Wrote Secret".into()),
         Action::WriteReaderRole { .. } => ("ConnectionsWritten", "Wrote Role".into()),
         Action::DeleteReaderRole { .. } => ("ConnectionsDeleted", "Deleted Role".into()),
-        Action::Restart { workload, .. } => (
-            "WorkloadRestarted",
-            format!("Restarted {workload}: its pods lacked what they get since"),
-        ),
         Action::DeleteSecret(_) => ("ConnectionsDeleted", "Deleted Secret".into()),
+        Action::Restart {
+            workload, change, ..
+        } => (
+            "WorkloadRestarted",
+            format!("Restarted {workload}: its pods lacked what new ones get since {change}"),
+        ),
     }
 }
 
@@ -98,7 +105,8 @@ fn change(now: &Condition, before: &[Condition]) -> Option<Event> {
     match (now.status.as_str(), is_ready) {
         ("True", true) => Some(event(EventType::Normal, "Ready", &now.message)),
         ("True", false) => None,
-        _ if is(Reason::Waiting) => None,
+        // Nothing is wrong, or not yet.
+        _ if is(Reason::Waiting) || is(Reason::Propagating) => None,
         _ if is(Reason::Suspended) => Some(event(EventType::Normal, &now.reason, &now.message)),
         // Ready repeats what the step's own condition says, unless there is none.
         (_, true) if !is(Reason::Deleting) && !is(Reason::ClusterError) => None,

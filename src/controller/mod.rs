@@ -42,7 +42,7 @@ use crate::{
     health::Health,
     issuers::IssuerHistory,
     mandate::Mandate,
-    observe::{IssuerSource, Sources, Stores},
+    observe::{Exchanges, IssuerSource, Sources, Stores},
 };
 use reconcile::Context;
 use triggers::Refs;
@@ -57,6 +57,8 @@ pub struct Shared {
     pub mandate: Arc<Mandate>,
     /// Who signs the cluster's ServiceAccount tokens.
     pub issuer: Arc<IssuerSource>,
+    /// Whether Entra takes them, if that is to be tried.
+    pub exchanges: Option<Arc<Exchanges>>,
     /// Who signed them before.
     pub history: Arc<IssuerHistory>,
     /// What is told of the passes.
@@ -106,6 +108,7 @@ async fn run_scope(
             stores: stores.clone(),
             identities: shared.identities.clone(),
             issuer: shared.issuer.clone(),
+            exchanges: shared.exchanges.clone(),
             history: shared.history.clone(),
             audience: shared.audience.clone(),
         },

@@ -32,7 +32,7 @@ use crate::{
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
     problem::{bounded, headline},
-    status::{problems, settles_in, status},
+    status::{exchanges_in, problems, settles_in, status},
 };
 
 /// What Azure said must not be older than this when it is written to.
@@ -215,7 +215,9 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     });
     let delay = delay(&problems, attempts, context.resync, rand::random());
     let settled = settles_in(&after, Timestamp::now());
-    let sooner = [settled, plan.look_again].into_iter().flatten().min();
+    let exchanged = exchanges_in(&snapshot, &after);
+    let sooner = [settled, plan.look_again, exchanged];
+    let sooner = sooner.into_iter().flatten().min();
     Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 

@@ -4,28 +4,20 @@ use std::time::Duration;
 
 use crate::problem::{Problem, Retry};
 
-/// First and longest wait for what passes by itself.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// First and longest wait for what somebody has to do first.
-const SLOW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
-
 /// The time until the next pass. `attempts` counts the passes with problems before this one;
 /// `jitter` is between 0 and 1 and keeps objects from coming all at once.
 #[must_use]
 pub fn delay(problems: &[Problem], attempts: u32, resync: Duration, jitter: f64) -> Duration {
     let spread = |delay: Duration, by: f64| delay.mul_f64(1.0 + by * jitter);
-    let exponential = |(first, longest): (Duration, Duration)| {
-        let doubled = first.saturating_mul(1u32.checked_shl(attempts).unwrap_or(u32::MAX));
-        spread(doubled.min(longest), 0.5)
-    };
     let resync = spread(resync, 0.1);
     problems
         .iter()
-        .map(|problem| match problem.retry {
-            Retry::OnChange => resync,
-            Retry::Slow => exponential(SLOW),
-            Retry::Backoff => exponential(BACKOFF),
-            Retry::After(wait) => spread(wait, 0.1),
+        .filter_map(|problem| {
+            let by = match problem.retry {
+                Retry::After(_) => 0.1,
+                Retry::OnChange | Retry::Slow | Retry::Backoff => 0.5,
+            };
+            Some(spread(problem.retry.wait(attempts)?, by))
         })
         .fold(resync, Duration::min)
 }
@@ -38,13 +30,9 @@ const CALM: u32 = 8;
 /// write, we never fight at full speed.
 #[must_use]
 pub fn rest(writes: u32) -> Duration {
-    match writes.checked_sub(CALM) {
-        None | Some(0) => Duration::ZERO,
-        Some(beyond) => {
-            let doubled = 1u32.checked_shl(beyond).unwrap_or(u32::MAX);
-            BACKOFF.0.saturating_mul(doubled).min(BACKOFF.1)
-        }
-    }
+    let beyond = writes.checked_sub(CALM).filter(|beyond| *beyond > 0);
+    let wait = beyond.and_then(|beyond| Retry::Backoff.wait(beyond));
+    wait.unwrap_or_default()
 }
 
 /// Whether the pass counts as an attempt that did not succeed.

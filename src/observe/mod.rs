@@ -3,6 +3,7 @@
 
 mod accounts;
 mod discovery;
+mod exchange;
 mod fields;
 mod issuer;
 mod pods;
@@ -24,8 +25,9 @@ pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
     is_account_name,
 };
+pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use issuer::IssuerSource;
-pub use pods::{Pod, PodContainer, PodOwner, Restartable, airflow_containers};
+pub use pods::{Pod, PodContainer, PodOwner, Restartable, main_container};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
 };
@@ -54,6 +56,8 @@ pub struct Sources {
     pub identities: Arc<Identities>,
     /// Who signs the cluster's ServiceAccount tokens.
     pub issuer: Arc<IssuerSource>,
+    /// Whether Entra takes them, if that is to be tried.
+    pub exchanges: Option<Arc<Exchanges>>,
     /// Who signed them before.
     pub history: Arc<IssuerHistory>,
     /// The audience of federated credentials in this cloud.
@@ -101,6 +105,8 @@ pub struct Snapshot {
     pub restartable: BTreeMap<PodOwner, Restartable>,
     /// When this was seen.
     pub now: Timestamp,
+    /// By account, whether Entra takes its token, as far as it was tried; none if it is not to be.
+    pub exchanges: Option<BTreeMap<String, Exchange>>,
 }
 
 /// An object that exists. The uid keeps an effect from another object of the same name.
@@ -235,7 +241,7 @@ pub async fn observe(
     let name = object.name_any();
     let pods = pods::observe(&sources.client, &namespace, &name, &discovery.accounts).await;
     let now = Timestamp::now();
-    Snapshot {
+    let mut snapshot = Snapshot {
         left_behind: sources
             .stores
             .left_behind(&namespace, object, &discovery.accounts),
@@ -251,13 +257,16 @@ pub async fn observe(
         pods,
         restartable: sources.stores.restartable(&namespace, &name),
         now,
+        exchanges: None,
         object: object.clone(),
         namespace,
         identity,
         grants,
         azure,
         discovery,
-    }
+    };
+    snapshot.exchanges = Box::pin(exchange::observe(sources, &snapshot)).await;
+    snapshot
 }
 
 fn named_identity(object: &AirflowWorkloadIdentity) -> Result<IdentityId, Problem> {

@@ -1,7 +1,10 @@
 //! The running pods of the accounts, by what their specs say. They are not watched, and not kept: a
 //! page of them is read, and of each pod only this is.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -25,14 +28,16 @@ pub struct Pod {
     pub label: Option<String>,
     /// The connections that it started with, if the admission policy said so.
     pub connections: Option<String>,
-    /// Its containers that run Airflow.
-    pub containers: Vec<PodContainer>,
+    /// Its main container, in which Airflow runs.
+    pub container: PodContainer,
+    /// Whether the Azure webhook was told to leave that container out.
+    pub is_skipped: bool,
     /// What made it, if that can be restarted.
     pub owner: Option<PodOwner>,
 }
 
 /// A container, as far as it tells what it gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodContainer {
     /// Its name.
     pub name: String,
@@ -40,8 +45,8 @@ pub struct PodContainer {
     pub audience: Option<String>,
     /// The client ID in its environment.
     pub client_id: Option<String>,
-    /// The Secrets that it takes all variables from.
-    pub secrets: Vec<String>,
+    /// The Secrets that it takes variables from.
+    pub secrets: BTreeSet<String>,
 }
 
 /// What makes pods and can be restarted.
@@ -51,17 +56,6 @@ pub enum PodOwner {
     Deployment(String),
     /// The StatefulSet of this name.
     StatefulSet(String),
-}
-
-impl PodOwner {
-    /// The kind, and the name.
-    #[must_use]
-    pub fn kind_and_name(&self) -> (&'static str, &str) {
-        match self {
-            Self::Deployment(name) => ("Deployment", name),
-            Self::StatefulSet(name) => ("StatefulSet", name),
-        }
-    }
 }
 
 /// As kubectl takes it: `deployment/scheduler`.
@@ -82,6 +76,13 @@ pub struct Restartable {
     /// For which change the object restarted it last.
     pub restarted_for: Option<String>,
 }
+
+/// Names the main container of a pod; else it is the first. Sidecars that a mesh puts before it set it.
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-default-container>
+const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-container";
+/// Names containers that the Azure webhook leaves out, between semicolons.
+/// <https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>
+const SKIP_ANNOTATION: &str = "azure.workload.identity/skip-containers";
 
 /// Most pods in one answer of the API server.
 const PAGE: u32 = 100;
@@ -135,49 +136,48 @@ impl Pod {
     /// What `pod` says to `object`.
     #[must_use]
     pub fn of(pod: &KubernetesPod, object: &str) -> Self {
+        let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
+        let container = pod.spec.as_ref().zip(main_container(pod));
+        let container = container.map(|(spec, container)| described(spec, container));
+        let container = container.unwrap_or_default();
+        let skipped = annotation(SKIP_ANNOTATION).unwrap_or_default();
         Self {
             name: pod.name_any(),
             created: pod
                 .creation_timestamp()
                 .map_or(Timestamp::MIN, |time| time.0),
             label: pod.labels().get(USE_LABEL).cloned(),
-            connections: pod
-                .annotations()
-                .get(&connections_annotation(object))
-                .cloned(),
-            containers: pod.spec.as_ref().map(containers).unwrap_or_default(),
+            connections: annotation(&connections_annotation(object)).map(str::to_owned),
+            is_skipped: skipped.split(';').any(|name| name.trim() == container.name),
+            container,
             owner: owner(pod),
         }
     }
 }
 
-/// Those that run Airflow: what is beside it in a pod, such as git-sync, has an image of its own. The
-/// admission policy goes by the same rule.
-pub fn airflow_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    let image = spec
-        .containers
-        .first()
-        .and_then(|first| first.image.as_ref());
-    spec.containers
-        .iter()
-        .filter(move |container| container.image.as_ref() == image)
+/// The container in which Airflow runs.
+#[must_use]
+pub fn main_container(pod: &KubernetesPod) -> Option<&Container> {
+    let containers = pod.spec.as_ref()?.containers.as_slice();
+    let main = pod.annotations().get(DEFAULT_CONTAINER_ANNOTATION);
+    let named = containers.iter().find(|c| Some(&c.name) == main);
+    named.or_else(|| containers.first())
 }
 
-fn containers(spec: &PodSpec) -> Vec<PodContainer> {
-    airflow_containers(spec)
-        .map(|container| PodContainer {
-            name: container.name.clone(),
-            audience: audience(spec, container),
-            client_id: variable(container, CLIENT_ID_VARIABLE).map(str::to_owned),
-            secrets: container
-                .env_from
-                .iter()
-                .flatten()
-                .filter_map(|source| source.secret_ref.as_ref())
-                .map(|secret| secret.name.clone())
-                .collect(),
-        })
-        .collect()
+fn described(spec: &PodSpec, container: &Container) -> PodContainer {
+    let all = container.env_from.iter().flatten();
+    let all = all.filter_map(|source| Some(source.secret_ref.as_ref()?.name.clone()));
+    let variables = container.env.iter().flatten();
+    let single = variables.filter_map(|variable| {
+        let source = variable.value_from.as_ref()?.secret_key_ref.as_ref()?;
+        Some(source.name.clone())
+    });
+    PodContainer {
+        name: container.name.clone(),
+        audience: audience(spec, container),
+        client_id: variable(container, CLIENT_ID_VARIABLE).map(str::to_owned),
+        secrets: all.chain(single).collect(),
+    }
 }
 
 fn variable<'a>(container: &'a Container, name: &str) -> Option<&'a str> {

@@ -112,7 +112,10 @@ impl Action {
             Self::WriteSecret { name, .. } => ("Secret", name),
             Self::DeleteSecret(secret) => ("Secret", &secret.name),
             Self::WriteReaderRole { name, .. } | Self::DeleteReaderRole { name } => ("Role", name),
-            Self::Restart { workload, .. } => workload.kind_and_name(),
+            Self::Restart { workload, .. } => match workload {
+                PodOwner::Deployment(name) => ("Deployment", name),
+                PodOwner::StatefulSet(name) => ("StatefulSet", name),
+            },
         }
     }
 

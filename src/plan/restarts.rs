@@ -74,7 +74,6 @@ fn is_settled(
     let secrets: Vec<SecretStatus> = plan.secrets.iter().map(SecretPlan::to_status).collect();
     snapshot.object.spec.pods.restart == Restart::OnChange
         && plan.finalizer == Finalizer::Keep
-        && plan.steps.is_empty()
         && plan.ids.map(|ids| ids.client.to_string()) == status.client_id
         && plan.secrets.iter().all(|secret| holds(&secret.progress))
         && planned.any(|planned| {

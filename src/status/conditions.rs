@@ -41,6 +41,12 @@ impl<'a> Conditions<'a> {
         self.all = steps.cloned().collect();
     }
 
+    /// Says nothing of this one any longer.
+    pub(super) fn drop(&mut self, type_: ConditionType) {
+        let type_ = type_.to_string();
+        self.all.retain(|condition| condition.type_ != type_);
+    }
+
     pub(super) fn set(&mut self, type_: ConditionType, verdict: &Verdict) {
         let (status, reason, message) = match verdict {
             Verdict::True(message) => ("True", Reason::Done, message),

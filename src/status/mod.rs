@@ -2,6 +2,7 @@
 
 mod accounts;
 mod conditions;
+mod exchange;
 mod pods;
 mod propagation;
 mod verdict;
@@ -14,6 +15,7 @@ use self::{
     verdict::{State, Verdict, state, verdict},
 };
 pub use self::{
+    exchange::exchanges_in,
     pods::{by_hand, connection_secret, shortfall},
     propagation::settles_in,
 };
@@ -40,6 +42,9 @@ pub fn status(
 
     if let Some(problem) = halted(snapshot, plan, outcome) {
         conditions.keep_all();
+        if snapshot.exchanges.is_none() {
+            conditions.drop(ConditionType::ExchangeVerified);
+        }
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
         let mut status = AirflowWorkloadIdentityStatus {
             observed_generation: generation,
@@ -88,9 +93,12 @@ pub fn status(
     for (step, verdict) in &steps {
         conditions.set(*step, verdict);
     }
-
     let injected = pods::verdict(snapshot, plan, outcome, &accounts, client_id.as_deref());
     conditions.set(ConditionType::PodsInjected, &injected);
+    if let Some(exchanges) = &snapshot.exchanges {
+        let verdict = exchange::verdict(exchanges, &accounts, now);
+        conditions.set(ConditionType::ExchangeVerified, &verdict);
+    }
 
     AirflowWorkloadIdentityStatus {
         observed_generation: generation,

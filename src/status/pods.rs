@@ -145,7 +145,7 @@ pub fn shortfall(
 #[must_use]
 pub fn by_hand(secret: &str) -> String {
     format!(
-        "If it cannot be, set it in Airflow's Helm values: labels: {{{USE_LABEL}: \"true\"}} and extraEnvFrom: '- secretRef: {{name: {secret}, optional: true}}'."
+        "If it cannot be, set it in Airflow's Helm values: scheduler.labels, triggerer.labels and workers.labels to {{{USE_LABEL}: \"true\"}}, and extraEnvFrom to '- secretRef: {{name: {secret}, optional: true}}'."
     )
 }
 
@@ -176,9 +176,9 @@ fn explain(lack: &Lack, client_id: &str, audience: &str) -> (Reason, String) {
             early(Reason::WebhookMissing),
             "Without a token, although they carry the label".into(),
         ),
-        Missing::TokenIn(containers) => (
+        Missing::TokenIn(container) => (
             Reason::ContainerSkipped,
-            format!("Without a token in container {}", containers.join(", ")),
+            format!("Without a token in container {container}"),
         ),
         Missing::Audience(found) => (
             Reason::AudienceDiffers,
@@ -225,7 +225,7 @@ impl<'a> Group<'a> {
                 "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update --enable-workload-identity. Then {restart}"
             ),
             Reason::ContainerSkipped => format!(
-                "Take them out of the pod annotation azure.workload.identity/skip-containers, or if there is none, {restart}"
+                "The pod annotation azure.workload.identity/skip-containers names it. Take it out there, then {restart}"
             ),
             Reason::AudienceDiffers => "Start the operator with the audience of the Azure webhook (its flag --audience): azure.federationAudience in the chart's values.".to_owned(),
             _ if snapshot.object.spec.pods.restart == Restart::OnChange => format!(

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{AirflowWorkloadIdentityStatus, ServiceAccountStatus},
     apply::Outcome,
+    exchange::left,
     plan::{AccountPlan, Progress},
 };
 
@@ -57,9 +58,5 @@ pub fn settles_in(status: &AirflowWorkloadIdentityStatus, now: Timestamp) -> Opt
 
 fn until_settled(account: &ServiceAccountStatus, now: Timestamp) -> Option<Duration> {
     let Time(written) = account.federated_at.as_ref()?;
-    let left = GRACE - now.duration_since(*written);
-    // A clock that was set back must not keep it fresh for ever.
-    Duration::try_from(left)
-        .ok()
-        .filter(|left| !left.is_zero() && *left <= GRACE.unsigned_abs())
+    left(*written, GRACE, now)
 }

@@ -51,8 +51,10 @@ pub(super) fn verdict(
         None => Verdict::True(text),
     };
     match step {
-        // Not a step: each is worked out by itself.
-        ConditionType::Ready | ConditionType::PodsInjected => done(String::new()),
+        // Not steps: each is worked out by itself.
+        ConditionType::Ready | ConditionType::PodsInjected | ConditionType::ExchangeVerified => {
+            done(String::new())
+        }
         ConditionType::Granted => match &snapshot.identity {
             Ok(_) => done("An AzureIdentityGrant covers the identity and the accounts.".into()),
             Err(_) => waiting("The identity's resource ID must be valid first."),
@@ -156,7 +158,7 @@ fn secrets_verdict(plan: &Plan, outcome: &Outcome, done: impl Fn(String) -> Verd
 }
 
 /// The first problem, with the messages of all others that say something new.
-fn merged(problems: Vec<Problem>) -> Problem {
+pub(super) fn merged(problems: Vec<Problem>) -> Problem {
     let mut seen = BTreeSet::new();
     let mut problems = problems
         .into_iter()
@@ -170,7 +172,7 @@ fn merged(problems: Vec<Problem>) -> Problem {
     first
 }
 
-fn waiting(message: &str) -> Verdict {
+pub(super) fn waiting(message: &str) -> Verdict {
     Verdict::Unknown(Problem::on_change(Reason::Waiting, message))
 }
 

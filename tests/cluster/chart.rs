@@ -149,7 +149,10 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         let lab = Lab::start(options).await.unwrap();
         let release = Release::prepare(&lab, "awi-plain", &json!({})).await;
         let notes = release.apply(&previous(&lab)).await;
-        assert!(notes.contains("kubectl"), "{notes}");
+        assert!(
+            notes.contains("Pods that start from then on get the identity"),
+            "{notes}"
+        );
         assert_eq!(crd_default(&lab).await, "-2");
         let mut operator = release.operator().await;
         let world = World::of(&lab, &operator, "installed").await;
@@ -212,6 +215,30 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
 }
 
 #[test]
+fn where_the_cluster_serves_no_policies_for_pods_the_notes_name_the_values_to_set() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let release = Release::prepare(&lab, "awi-notes", &json!({})).await;
+        let (chart, values) = (chart(), release.values.to_str().unwrap());
+        // Helm does not ask the cluster then, and knows of no such kind itself.
+        let args = [
+            chart.to_str().unwrap(),
+            "--dry-run=client",
+            "--values",
+            values,
+        ];
+        let shown = release.helm("install", &args).await;
+        assert!(!shown.contains("kind: MutatingAdmissionPolicy"), "{shown}");
+        for value in [
+            "workers: {labels: {azure.workload.identity/use: \"true\"}}",
+            "extraEnvFrom: |",
+        ] {
+            assert!(shown.contains(value), "{shown}");
+        }
+    });
+}
+
+#[test]
 fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
     run(async {
         let lab = Lab::start(LabOptions::default()).await.unwrap();
@@ -223,6 +250,7 @@ fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
         let values = json!({
             "watchNamespaces": ["team-a", "team-b"],
             "readerRole": { "enabled": true },
+            "exchangeVerification": { "enabled": true },
             // They are there already, and not this release's.
             "crds": { "enabled": false },
         });
@@ -242,6 +270,8 @@ fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
         for namespace in ["team-a", "team-b"] {
             let world = World::existing(&lab, &operator, namespace).await;
             world.until("prod", "Ready", "True", "Done").await;
+            let verified = "ExchangeVerified";
+            world.until("prod", verified, "True", "Done").await;
         }
         for namespace in ["team-a", "team-b"] {
             let world = World::existing(&lab, &operator, namespace).await;

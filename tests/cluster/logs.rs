@@ -50,6 +50,7 @@ fn each_effect_and_each_turn_of_an_object_is_one_line() {
             ("INFO", "annotate ServiceAccount airflow-worker"),
             ("INFO", "write Secret prod-airflow-connections"),
             ("INFO", "Ready: "),
+            ("WARN", "PodsOutdated: "),
             ("INFO", "delete federated credential"),
             (
                 "INFO",

@@ -15,6 +15,7 @@ mod crowd;
 mod deploy;
 mod doctor;
 mod drift;
+mod exchange;
 mod gitops;
 mod init;
 mod installs;

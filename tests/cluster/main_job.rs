@@ -75,11 +75,14 @@ fn what_a_user_sees_in_a_list() {
             .collect();
         assert_eq!(
             rows[0],
-            ["NAME", "READY", "REASON", "CLIENT", "ID", "ACCOUNTS", "AGE"]
+            [
+                "NAME", "READY", "REASON", "CLIENT", "ID", "ACCOUNTS", "PODS", "AGE"
+            ]
         );
+        // They were there before the object.
         assert_eq!(
-            rows[1][..5],
-            ["prod", "True", "Done", &world.client_id, "3/3"]
+            rows[1][..6],
+            ["prod", "True", "Done", &world.client_id, "3/3", "False"]
         );
     });
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -195,7 +195,7 @@ fn a_namespace_without_an_object_is_left_alone() {
 }
 
 /// The environment of a container, as the kubelet makes it of the pod, with the token of its volume below `root`.
-async fn environment(world: &World<'_>, pod: &Pod, root: &PathBuf) -> BTreeMap<String, String> {
+async fn environment(world: &World<'_>, pod: &Pod, root: &Path) -> BTreeMap<String, String> {
     let container = first(pod);
     let mut environment = BTreeMap::new();
     for secret in secrets(pod) {
@@ -344,8 +344,8 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
 
         webhook("-").await;
         let skip = json!({ "spec": { "template": { "metadata": { "annotations": {
-            "azure.workload.identity/skip-containers": "groomer",
-        }}, "spec": { "containers": [{ "name": "groomer", "image": "apache/airflow:3.2.2" }] }}}});
+            "azure.workload.identity/skip-containers": "scheduler",
+        }}}}});
         world
             .kubectl(&format!("patch deployment airflow-scheduler -p {skip}"))
             .await
@@ -354,7 +354,7 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         let message = world
             .until("prod", "PodsInjected", "False", "ContainerSkipped")
             .await;
-        assert!(message.contains("container groomer"), "{message}");
+        assert!(message.contains("container scheduler"), "{message}");
 
         // Somebody's label asks for less, and that is their right.
         let out = json!({ "spec": { "template": { "metadata": { "labels": {

@@ -300,6 +300,7 @@ fn the_smallest_object_gets_every_default() {
                 "federation": { "deletionPolicy": "Delete", "existingCredentials": "Use" },
                 "connections": [{ "id": "azure_default", "azure": {} }],
                 "connectionSecret": { "format": "Environment", "readerRole": false },
+                "pods": { "connections": "Inject", "restart": "Never" },
                 "suspend": false,
             })
         );

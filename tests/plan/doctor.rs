@@ -1,6 +1,6 @@
 //! What `awi doctor` finds in what was read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use airflow_workload_identity::{
     api::Reason,
@@ -26,6 +26,11 @@ use crate::given::*;
 
 const VARIABLE: &str = "AIRFLOW_CONN_AZURE_DEFAULT";
 const SECRET: &str = "prod-airflow-connections";
+
+/// A change of what was read.
+type Edit<'a, T> = &'a dyn Fn(&mut T);
+/// A change, and what is said of it.
+type Case<'a, T> = (Edit<'a, T>, Level, &'a [&'a str]);
 
 /// Level and check of each finding that is not as it should be, and all that it says.
 fn wrong(findings: impl IntoIterator<Item = Finding>) -> Vec<(Level, &'static str, String)> {
@@ -60,15 +65,15 @@ fn unread() -> Unread {
     }
 }
 
-fn labels(value: &str) -> Option<BTreeMap<String, String>> {
-    Some([("kubernetes.io/metadata.name".to_owned(), value.to_owned())].into())
+fn labels(value: &str) -> BTreeMap<String, String> {
+    [("kubernetes.io/metadata.name".to_owned(), value.to_owned())].into()
 }
 
-fn only(namespace: &str) -> Option<LabelSelector> {
-    Some(LabelSelector {
-        match_labels: labels(namespace),
+fn only(namespace: &str) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels(namespace)),
         ..LabelSelector::default()
-    })
+    }
 }
 
 fn program(arguments: &[&str]) -> Program {
@@ -138,8 +143,7 @@ fn the_operator_must_run_and_lead_and_see_what_the_command_sees() {
     let older = |operator: &mut Operator| {
         operator.programs.as_mut().unwrap()[0].version = Some("1.5.0".into());
     };
-    type Case<'a> = (&'a dyn Fn(&mut Operator), Level, &'a [&'a str]);
-    let table: [Case; 10] = [
+    let table: [Case<Operator>; 10] = [
         (
             &stopped,
             Level::Error,
@@ -160,7 +164,7 @@ fn the_operator_must_run_and_lead_and_see_what_the_command_sees() {
                 o.lease = Ok(Some(Lease {
                     holder: None,
                     is_renewed: false,
-                }))
+                }));
             },
             Level::Error,
             &["nobody holds it"],
@@ -197,10 +201,13 @@ fn the_operator_must_run_and_lead_and_see_what_the_command_sees() {
     }
 }
 
-#[test]
-fn the_issuer_must_be_public_and_say_of_itself_what_the_tokens_say() {
-    let keys = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    let well = Issued {
+fn keys(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// What is said of an issuer that is as it should be, but for this.
+fn issued(edit: Edit<Issued>) -> Vec<Finding> {
+    let mut issued = Issued {
         issuer: Ok(issuer()),
         known: Some(issuer().to_string()),
         is_private_cloud: false,
@@ -208,20 +215,20 @@ fn the_issuer_must_be_public_and_say_of_itself_what_the_tokens_say() {
         keys: Ok(keys(&["a", "b"])),
         own_keys: Ok(keys(&["a"])),
     };
-    let with = |edit: &dyn Fn(&mut Issued)| {
-        let mut issued = well.clone();
-        edit(&mut issued);
-        check_issuer(&issued)
-    };
-    assert_eq!(wrong(with(&|_| {})), []);
+    edit(&mut issued);
+    check_issuer(&issued)
+}
+
+#[test]
+fn the_issuer_must_say_of_itself_what_the_tokens_say() {
+    assert_eq!(wrong(issued(&|_| {})), []);
     let unknown = || {
         Err(Problem::on_change(
             Reason::IssuerUnknown,
             "It is not told. Tell it.",
         ))
     };
-    type Case<'a> = (&'a dyn Fn(&mut Issued), Level, &'a [&'a str]);
-    let table: [Case; 11] = [
+    let table: [Case<Issued>; 11] = [
         (
             &|i| i.document = Ok("https://oidc.example/cluster".into()),
             Level::Error,
@@ -282,8 +289,12 @@ fn the_issuer_must_be_public_and_say_of_itself_what_the_tokens_say() {
         ),
     ];
     for (edit, level, words) in table {
-        one(with(edit), level, words);
+        one(issued(edit), level, words);
     }
+}
+
+#[test]
+fn the_issuer_must_be_public() {
     for address in [
         "https://10.0.0.1/",
         "https://127.0.0.1:6443",
@@ -293,7 +304,7 @@ fn the_issuer_must_be_public_and_say_of_itself_what_the_tokens_say() {
         "https://oidc.corp.internal/a",
     ] {
         let at = |is_private_cloud| {
-            with(&|issued| {
+            issued(&|issued| {
                 issued.is_private_cloud = is_private_cloud;
                 issued.issuer = Ok(address.parse().unwrap());
                 issued.known = None;
@@ -313,12 +324,12 @@ fn the_issuer_must_be_public_and_say_of_itself_what_the_tokens_say() {
 fn the_webhook_must_be_there_for_the_namespace_and_ask_for_the_right_audience() {
     let wanted = WebhookWanted {
         namespace: "airflow".into(),
-        labels: labels("airflow"),
+        labels: Some(labels("airflow")),
         audience: AUDIENCE.into(),
     };
     let entry = Entry {
         configuration: "azure-wi".into(),
-        namespaces: only("airflow"),
+        namespaces: Some(only("airflow")),
         ..Entry::default()
     };
     let well = Webhook {
@@ -333,7 +344,7 @@ fn the_webhook_must_be_there_for_the_namespace_and_ask_for_the_right_audience() 
     assert_eq!(wrong(with(&|_| {})), []);
     assert_eq!(wrong(with(&|w| w.programs = Ok(vec![program(&[])]))), []);
     let elsewhere = Entry {
-        namespaces: only("other"),
+        namespaces: Some(only("other")),
         ..entry.clone()
     };
     let lenient = Entry {
@@ -348,8 +359,7 @@ fn the_webhook_must_be_there_for_the_namespace_and_ask_for_the_right_audience() 
         ready: 0,
         ..program(&[])
     };
-    type Case<'a> = (&'a dyn Fn(&mut Webhook), Level, &'a [&'a str]);
-    let table: [Case; 8] = [
+    let table: [Case<Webhook>; 8] = [
         (
             &|w| w.entries = Ok(vec![]),
             Level::Error,
@@ -423,7 +433,7 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
         edit(&mut policies);
         let wanted = PolicyWanted {
             namespace: "airflow".into(),
-            labels: labels("airflow"),
+            labels: Some(labels("airflow")),
             pods: vec![pod],
             secret: SECRET.into(),
         };
@@ -432,11 +442,10 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
     assert_eq!(wrong(check(made_by_policy, &|_| {})), []);
     assert_eq!(
         wrong(check(made_by_policy, &|p| p.bindings =
-            Ok(vec![binding(only("airflow"))]))),
+            Ok(vec![binding(Some(only("airflow")))]))),
         []
     );
-    type Case<'a> = (&'a dyn Fn(&mut Policies), &'a [&'a str]);
-    let table: [Case; 4] = [
+    let table: [(Edit<Policies>, &[&str]); 4] = [
         (
             &|p| p.served = Ok(None),
             &[
@@ -448,7 +457,7 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
         (&|p| p.policies = Ok(vec![]), &["podPolicy.enabled=true"]),
         (&|p| p.bindings = Ok(vec![]), &["nothing binds it"]),
         (
-            &|p| p.bindings = Ok(vec![binding(only("other"))]),
+            &|p| p.bindings = Ok(vec![binding(Some(only("other")))]),
             &["leaves out namespace airflow", "watchNamespaces"],
         ),
     ];
@@ -473,12 +482,13 @@ fn with_pod(edit: impl FnOnce(&mut Pod)) -> Snapshot {
         created: hours(12),
         label: Some("true".into()),
         connections: Some(injection.checksum),
-        containers: vec![PodContainer {
+        container: PodContainer {
             name: "scheduler".into(),
             audience: Some(AUDIENCE.into()),
             client_id: Some(CLIENT.into()),
-            secrets: injection.secrets,
-        }],
+            secrets: injection.secrets.into_iter().collect(),
+        },
+        is_skipped: false,
         owner: Some(PodOwner::Deployment("airflow-scheduler".into())),
     };
     edit(&mut pod);
@@ -737,13 +747,12 @@ fn a_connection_that_airflow_reads_otherwise_is_wrong() {
     let world = converged();
     assert_eq!(wrong(connections(&world, &|_| {})), []);
     let other = || Source::Secret("legacy".into());
-    let holds = |reading: &mut Reading, variable: &str, value: Option<&str>| {
-        let held = [(variable.to_owned(), value.map(str::to_owned))].into();
+    let holds = |reading: &mut Reading, variable: &str| {
+        let held = [(variable.to_owned(), None)].into();
         reading.sources.insert(other(), Ok(held));
     };
     let key = || (other(), String::new());
-    type Case<'a> = (&'a dyn Fn(&mut Reading), Level, &'a [&'a str]);
-    let table: [Case; 12] = [
+    let table: [Case<Reading>; 12] = [
         (
             &|r| {
                 told(r).fields.insert("password".into());
@@ -794,7 +803,7 @@ fn a_connection_that_airflow_reads_otherwise_is_wrong() {
         (
             &|r| {
                 container(r).from.push(key());
-                holds(r, VARIABLE, None);
+                holds(r, VARIABLE);
             },
             Level::Error,
             &["comes from Secret legacy"],
@@ -802,7 +811,7 @@ fn a_connection_that_airflow_reads_otherwise_is_wrong() {
         (
             &|r| {
                 container(r).from.push((other(), "AIRFLOW_CONN_".into()));
-                holds(r, "AZURE_DEFAULT", None);
+                holds(r, "AZURE_DEFAULT");
             },
             Level::Error,
             &["comes from Secret legacy"],
@@ -836,10 +845,19 @@ fn a_connection_that_airflow_reads_otherwise_is_wrong() {
     for (edit, level, words) in table {
         one(connections(&world, edit), level, words);
     }
-    // The last one wins, so one before ours hides nothing; nor does a key of ours.
+}
+
+#[test]
+fn a_variable_that_loses_against_ours_hides_nothing() {
+    let world = converged();
+    let other = Source::Secret("legacy".into());
+    // The last one wins.
     let before = connections(&world, &|reading| {
-        container(reading).from.insert(0, key());
-        holds(reading, VARIABLE, None);
+        let held = [(VARIABLE.to_owned(), None)].into();
+        container(reading)
+            .from
+            .insert(0, (other.clone(), String::new()));
+        reading.sources.insert(other.clone(), Ok(held));
     });
     assert_eq!(wrong(before), []);
     let ours = Own::Key(Source::Secret(SECRET.into()), VARIABLE.into());

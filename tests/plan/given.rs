@@ -120,6 +120,7 @@ pub fn fresh() -> Snapshot {
         pods: Ok(BTreeMap::new()),
         restartable: BTreeMap::new(),
         now: hours(24),
+        exchanges: None,
     }
 }
 

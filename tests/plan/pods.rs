@@ -14,6 +14,9 @@ use serde_json::json;
 
 use crate::given::*;
 
+/// A change to the world.
+type Edit = fn(&mut Snapshot);
+
 const SCHEDULER: &str = "airflow-scheduler";
 
 fn account(world: &Snapshot) -> ServiceAccountStatus {
@@ -38,12 +41,13 @@ fn new_pod(world: &Snapshot) -> Pod {
         created: hours(12),
         label: Some("true".into()),
         connections: Some(injection.checksum),
-        containers: vec![PodContainer {
+        container: PodContainer {
             name: "scheduler".into(),
             audience: Some(AUDIENCE.into()),
             client_id: Some(CLIENT.into()),
-            secrets: injection.secrets,
-        }],
+            secrets: injection.secrets.into_iter().collect(),
+        },
+        is_skipped: false,
         owner: Some(deployment()),
     }
 }
@@ -93,9 +97,9 @@ fn a_pod_that_has_everything_is_no_news() {
 
 #[test]
 fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
-    type Edit = fn(&mut Pod);
+    type PodEdit = fn(&mut Pod);
     let restart = "kubectl rollout restart -n airflow deployment/airflow-scheduler";
-    let table: [(Edit, &str, &[&str]); 13] = [
+    let table: [(PodEdit, &str, &[&str]); 13] = [
         (
             |pod| pod.label = None,
             "PolicyMissing",
@@ -116,13 +120,13 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
             &["azure.workload.identity/use", restart],
         ),
         (
-            |pod| pod.containers[0].audience = None,
+            |pod| pod.container.audience = None,
             "WebhookMissing",
             &["az aks update --enable-workload-identity", restart],
         ),
         (
             |pod| {
-                pod.containers[0].audience = None;
+                pod.container.audience = None;
                 pod.created = hours(-1);
             },
             "PodsOutdated",
@@ -130,40 +134,38 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
         ),
         (
             |pod| {
-                let mut bare = pod.containers[0].clone();
-                bare.audience = None;
-                bare.name = "log-groomer".into();
-                pod.containers.push(bare);
+                pod.container.audience = None;
+                pod.is_skipped = true;
             },
             "ContainerSkipped",
             &[
-                "container log-groomer",
+                "container scheduler",
                 "azure.workload.identity/skip-containers",
             ],
         ),
         (
-            |pod| pod.containers[0].audience = Some("api://Other".into()),
+            |pod| pod.container.audience = Some("api://Other".into()),
             "AudienceDiffers",
             &["api://Other", AUDIENCE, "azure.federationAudience"],
         ),
         (
-            |pod| pod.containers[0].client_id = None,
+            |pod| pod.container.client_id = None,
             "PodsOutdated",
             &[CLIENT, restart],
         ),
         (
-            |pod| pod.containers[0].client_id = Some("other".into()),
+            |pod| pod.container.client_id = Some("other".into()),
             "PodsOutdated",
             &["client ID other instead of", CLIENT, restart],
         ),
         (
-            |pod| pod.containers[0].secrets.clear(),
+            |pod| pod.container.secrets.clear(),
             "PolicyMissing",
             &["Without the connections", "extraEnvFrom"],
         ),
         (
             |pod| {
-                pod.containers[0].secrets.clear();
+                pod.container.secrets.clear();
                 pod.created = hours(-1);
             },
             "PodsOutdated",
@@ -221,6 +223,7 @@ fn pods_are_counted_and_the_first_of_them_named() {
 fn a_pod_whose_owner_wants_no_identity_in_it_is_only_mentioned() {
     let world = running(json!({}), |world| Pod {
         label: Some("false".into()),
+        container: PodContainer::default(),
         ..old_pod(world)
     });
     let (status, _, message) = injected(&world);
@@ -258,7 +261,7 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
             .and_then(|account| account.injection)
             .map(|injection| injection.since.0)
     };
-    let table: [(&str, fn(&mut Snapshot), Option<Timestamp>); 5] = [
+    let table: [(&str, Edit, Option<Timestamp>); 6] = [
         ("nothing happened", |_| (), Some(hours(0))),
         (
             "Azure is away",
@@ -272,6 +275,14 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
                 let status = world.object.status.take();
                 world.object = object(json!({ "pods": { "connections": "None" } }));
                 world.object.status = status;
+            },
+            Some(hours(5)),
+        ),
+        (
+            "the identity was made anew",
+            |world| {
+                let view = world.azure.get_mut(&id("airflow")).unwrap();
+                view.identity.as_mut().unwrap().client_id = TENANT.parse().unwrap();
             },
             Some(hours(5)),
         ),
@@ -325,16 +336,15 @@ fn a_further_change_is_worth_a_further_restart() {
 
 #[test]
 fn nothing_is_restarted_when() {
-    type Edit = fn(&mut Snapshot);
     let table: [(&str, Edit); 9] = [
         ("nobody asked for it", |world| {
-            world.object.spec.pods = Default::default()
+            world.object.spec.pods = Default::default();
         }),
         ("the object is suspended", |world| {
-            world.object.spec.suspend = true
+            world.object.spec.suspend = true;
         }),
         ("the object is being deleted", |world| {
-            world.object.metadata.deletion_timestamp = Some(long_ago())
+            world.object.metadata.deletion_timestamp = Some(long_ago());
         }),
         ("it was restarted for this already", |world| {
             let change = injection(world).since.0.to_string();
@@ -345,7 +355,7 @@ fn nothing_is_restarted_when() {
                 .restarted_for = Some(change);
         }),
         ("the connections are about to change", |world| {
-            secret(world, SecretState::Absent)
+            secret(world, SecretState::Absent);
         }),
         ("Entra may not know the credential everywhere", |world| {
             let subject = account(world).subject;

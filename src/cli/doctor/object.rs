@@ -130,6 +130,7 @@ pub fn check(seen: &Seen) -> Vec<Finding> {
         return findings;
     }
     findings.extend(steps(seen));
+    findings.extend(exchange(seen));
     findings.extend(identity::quota(seen));
     findings.extend(
         plan.accounts
@@ -177,6 +178,18 @@ fn said(seen: &Seen) -> Vec<Finding> {
         .collect()
 }
 
+/// What came of the operator's own token exchanges, if it was told to try: only it may.
+fn exchange(seen: &Seen) -> Option<Finding> {
+    let mut said = seen.said().iter();
+    let said = said.find(|c| c.type_ == ConditionType::ExchangeVerified.to_string())?;
+    let found = |what: &str| Finding::ok("exchange", seen.object(), what);
+    Some(match said.status.as_str() {
+        "True" => found(&said.message),
+        "False" => found(&said.reason).at(Level::Error).told(&said.message),
+        _ => found(&said.reason).at(Level::Warning).told(&said.message),
+    })
+}
+
 /// The steps as a whole.
 fn steps(seen: &Seen) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -187,7 +200,9 @@ fn steps(seen: &Seen) -> Vec<Finding> {
             ConditionType::CredentialsFederated => "credentials",
             ConditionType::ServiceAccountsAnnotated => "account",
             ConditionType::ConnectionsWritten => "connection",
-            ConditionType::Ready | ConditionType::PodsInjected => continue,
+            ConditionType::Ready
+            | ConditionType::PodsInjected
+            | ConditionType::ExchangeVerified => continue,
         };
         if let Some(problem) = seen.plan.blocked.get(&step) {
             findings.push(seen.problem(check, seen.object(), step, problem));

@@ -183,7 +183,7 @@ impl ObjectReport {
             origin,
             changes: changes(snapshot, plan),
             problems: obstacles(snapshot, plan, now),
-            notes: notes(snapshot, plan),
+            notes: notes(snapshot, plan, now),
         }
     }
 
@@ -325,20 +325,28 @@ fn adopted<'a>(
     records.filter(move |record| !recorded.contains(record) && !is_written(record))
 }
 
-/// The conditions that are not true even when every step succeeds.
-fn obstacles(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Obstacle> {
+/// The conditions as they are when every step has succeeded.
+fn conditions(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> (Vec<Condition>, Outcome) {
     let outcome = Outcome {
         results: vec![StepResult::Done; plan.steps.len()],
         ..Outcome::default()
     };
+    let conditions = status(snapshot, plan, &outcome, now).conditions;
+    (conditions, outcome)
+}
+
+/// Those that are not true even then.
+fn obstacles(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Obstacle> {
+    let (conditions, outcome) = conditions(snapshot, plan, now);
     if problems(plan, &outcome).is_empty() {
         return Vec::new();
     }
     let ready = ConditionType::Ready.to_string();
     // Ready repeats the others, unless they do not speak.
     let only_ready = snapshot.is_deleting() || plan.halted.is_some();
-    let conditions = status(snapshot, plan, &outcome, now).conditions.into_iter();
-    let wrong = conditions.filter(|c| c.status != "True" && (c.type_ == ready) == only_ready);
+    let wrong = conditions
+        .into_iter()
+        .filter(|c| c.status != "True" && !is_of_pods(c) && (c.type_ == ready) == only_ready);
     let (waiting, wrong): (Vec<_>, Vec<_>) =
         wrong.partition(|c| c.reason == Reason::Waiting.to_string());
     let shown = if wrong.is_empty() { waiting } else { wrong };
@@ -350,16 +358,31 @@ fn obstacles(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<Obstacle> 
     shown.into_iter().map(obstacle).collect()
 }
 
-fn notes(snapshot: &Snapshot, plan: &Plan) -> Vec<String> {
+/// Pods are not the operator's own work, so they are not what stands in its way.
+fn is_of_pods(condition: &Condition) -> bool {
+    condition.type_ == ConditionType::PodsInjected.to_string()
+}
+
+fn notes(snapshot: &Snapshot, plan: &Plan, now: Timestamp) -> Vec<String> {
     let deleting = snapshot
         .is_deleting()
         .then(|| "It is being deleted.".to_owned());
     let forgotten = plan.forgotten.iter().map(|record| {
         format!("Federated credential {} for {} is no longer there, or no longer this object's: it is forgotten.", record.name, record.subject)
     });
+    let (conditions, _) = conditions(snapshot, plan, now);
+    let pods = conditions
+        .into_iter()
+        .filter(|c| is_of_pods(c) && c.status == "False");
+    let pods: Vec<String> = pods.map(|condition| condition.message).collect();
     deleting
         .into_iter()
         .chain(plan.notes.values().cloned())
         .chain(forgotten)
+        .chain(
+            pods.iter()
+                .flat_map(|message| message.lines())
+                .map(str::to_owned),
+        )
         .collect()
 }

@@ -309,12 +309,12 @@ impl Lab {
         self.reaper.remove_at_end(folder)
     }
 
-    /// Lets the lab and its operator live on when this process ends, until `file` is removed; as long, a lock on
-    /// `lock` is held.
-    pub fn live_on_while_exists(self, operator: Operator, file: &Path, lock: File) -> Result<()> {
+    /// Lets the lab, and what runs in it, live on when this process ends, until `file` is removed; as long, a lock
+    /// on `lock` is held.
+    pub fn live_on_while_exists<T>(self, running: T, file: &Path, lock: File) -> Result<()> {
         self.reaper.hold_while_exists(file, lock)?;
         // Dropping them would end them.
-        std::mem::forget(operator);
+        std::mem::forget(running);
         std::mem::forget(self);
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
     read,
 };
 use crate::{
-    observe::{Snapshot, airflow_containers},
+    observe::{Snapshot, main_container},
     secrets::wanted_secrets,
 };
 
@@ -78,10 +78,7 @@ async fn environments(client: &Client, snapshot: &Snapshot) -> Read<Vec<Environm
     let pods = list.items.iter();
     Ok(pods
         .filter(|pod| observed.contains(pod.name_any().as_str()))
-        .flat_map(|pod| {
-            let containers = pod.spec.iter().flat_map(airflow_containers);
-            containers.map(|container| Environment::of(&pod.name_any(), container))
-        })
+        .filter_map(|pod| Some(Environment::of(&pod.name_any(), main_container(pod)?)))
         .collect())
 }
 

@@ -22,11 +22,30 @@ pub(crate) async fn apply_samples(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Fails with what the object says about it.
 pub(crate) async fn wait_until_ready(lab: &Lab) -> Result<()> {
+    wait_for(lab, "Ready").await
+}
+
+/// Everything that gets the identity, and waits until it has it.
+pub(crate) async fn restart(lab: &Lab) -> Result<()> {
+    let workloads = [
+        "rollout",
+        "restart",
+        "-n",
+        "airflow",
+        "deployment/airflow-scheduler",
+        "statefulset/airflow-triggerer",
+        "statefulset/airflow-worker",
+    ];
+    lab.kubectl(&workloads).await?;
+    wait_for(lab, "PodsInjected").await
+}
+
+/// Fails with what the object says about it.
+async fn wait_for(lab: &Lab, condition: &str) -> Result<()> {
     let wait = [
         "wait",
-        "--for=condition=Ready",
+        &format!("--for=condition={condition}"),
         "awi/prod",
         "-n",
         "airflow",
@@ -76,6 +95,20 @@ pub(crate) async fn show_objects(screen: &Screen, lab: &Lab) -> Result<()> {
             "airflow",
             "-o",
             r#"go-template={{range $key, $value := .data}}{{$key}}={{base64decode $value}}{{"\n"}}{{end}}"#,
+        ],
+    )
+    .await?;
+    show_kubectl(
+        screen,
+        lab,
+        "Do the pods have it? (nothing of Airflow's own values was changed)",
+        &[
+            "get",
+            "pods",
+            "-n",
+            "airflow",
+            "-o",
+            r#"custom-columns=NAME:.metadata.name,AZURE_CLIENT_ID:.spec.containers[0].env[?(@.name=="AZURE_CLIENT_ID")].value,TOKEN:.spec.containers[0].env[?(@.name=="AZURE_FEDERATED_TOKEN_FILE")].value,CONNECTIONS:.spec.containers[0].envFrom[0].secretRef.name"#,
         ],
     )
     .await

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::identities::{ADMIN, AIRFLOW};
 use lab::{Lab, Operator, repository};
 
+use crate::Around;
 use crate::screen::Screen;
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -18,6 +19,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const SUGGESTIONS: &str = r"
   source target/demo/env
   kubectl get awi -n airflow -w
+  kubectl get pods -n airflow -o yaml | less                             # as they were admitted
   kubectl delete secret prod-airflow-connections -n airflow              # comes back
   kubectl annotate sa airflow-worker -n airflow azure.workload.identity/client-id=wrong --overwrite
   arm GET $AIRFLOW_IDENTITY/federatedIdentityCredentials                 # as Azure lists them
@@ -89,13 +91,14 @@ impl Kept {
         self,
         lab: Lab,
         operator: Operator,
+        around: Around,
         screen: &Screen,
     ) -> Result<()> {
         let env = folder().join("env");
         let token = lab.scratch().join("azure-admin.token");
         fs::write(&token, lab.mint_azure_admin_token().await?)?;
         fs::write(&env, environment(&lab, &operator, &token))?;
-        lab.live_on_while_exists(operator, &env, self.lock)?;
+        lab.live_on_while_exists((operator, around), &env, self.lock)?;
         screen.heading("It is still running. To try it:");
         println!("{}", SUGGESTIONS.trim_start_matches('\n'));
         Ok(())

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use clap::{Parser, Subcommand};
-use lab::{Lab, LabOptions, Operator, OperatorOptions, tail, workspace_binary};
+use lab::{
+    AzureWebhook, Lab, LabOptions, Node, Operator, OperatorOptions, repository, tail,
+    workspace_binary,
+};
 
 use crate::kept::Kept;
 use crate::screen::Screen;
@@ -48,6 +51,9 @@ async fn main() -> ExitCode {
     }
 }
 
+/// What a cluster on Azure has beside its control plane.
+type Around = (Node, AzureWebhook);
+
 async fn run(keep: bool) -> Result<()> {
     if keep {
         kept::ensure_none()?;
@@ -61,7 +67,11 @@ async fn run(keep: bool) -> Result<()> {
         None
     };
 
-    screen.step("starting the operator");
+    screen.step("starting a node, where pods only seem to run, and the real Azure webhook");
+    let around = (lab.start_node().await?, lab.start_azure_webhook().await?);
+    screen.step("starting the operator, with its admission policy for pods");
+    lab.apply(&repository().join("deploy/base/pod-policy.yaml"))
+        .await?;
     let mut operator = start_operator(&lab).await?;
     let shown = tokio::select! {
         shown = show(&screen, &lab) => shown,
@@ -76,7 +86,7 @@ async fn run(keep: bool) -> Result<()> {
     }
 
     if let Some(kept) = kept {
-        return kept.leave_running(lab, operator, &screen).await;
+        return kept.leave_running(lab, operator, around, &screen).await;
     }
     screen.heading("To try more of it, leave it running: make demo KEEP=1");
     Ok(())
@@ -99,6 +109,8 @@ async fn show(screen: &Screen, lab: &Lab) -> Result<()> {
     airflow::apply_samples(lab).await?;
     screen.step("waiting until it is ready");
     airflow::wait_until_ready(lab).await?;
+    screen.step("restarting the pods that ran already, as the condition PodsInjected says");
+    airflow::restart(lab).await?;
     screen.step("ready");
 
     airflow::show_objects(screen, lab).await?;
