@@ -135,3 +135,30 @@ async fn the_request_names_identity_and_version() {
         )]
     );
 }
+
+#[tokio::test]
+async fn whether_one_may_write_is_what_some_role_allows_and_does_not_take_out() {
+    let role = |actions: &[&str], not: &[&str]| json!({ "actions": actions, "notActions": not, "dataActions": ["*"] });
+    let managed = ID.parse().unwrap();
+    for (roles, expected) in [
+        (vec![role(&["*/read"], &[])], false),
+        (
+            vec![
+                role(&["*"], &["*/write"]),
+                role(&["Microsoft.ManagedIdentity/*"], &[]),
+            ],
+            true,
+        ),
+        (vec![], false),
+    ] {
+        let server = Server::answering([(200, None, json!({ "value": roles }))]);
+        let may_write = client(server.clone()).may_write(&managed).await;
+        assert_eq!(may_write, Ok(expected), "{roles:?}");
+        assert_eq!(
+            server.asked(),
+            [format!(
+                "https://management.azure.com{ID}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01"
+            )]
+        );
+    }
+}

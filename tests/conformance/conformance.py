@@ -32,6 +32,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.identity import WorkloadIdentityCredential
+from azure.mgmt.authorization.v2022_04_01.models import PermissionGetResult
 from azure.mgmt.msi import ManagedServiceIdentityClient
 
 AUDIENCE = "api://AzureADTokenExchange"
@@ -249,6 +250,20 @@ def identities_are_listed_by_group_and_subscription(e):
 @rule
 def missing_identity_is_resource_not_found(e):
     refused(ResourceNotFoundError, 404, "ResourceNotFound", lambda: e.identities.get(e.group, "none"))
+
+
+@rule
+def whoever_asks_may_do_everything(e):
+    # The client's own method writes "//" where a resource has no parent.
+    def permissions(name):
+        path = f"/subscriptions/{e.subscription}/resourceGroups/{e.group}/providers/Microsoft.ManagedIdentity"
+        path += f"/userAssignedIdentities/{name}/providers/Microsoft.Authorization/permissions"
+        return e.raw(f"{path}?api-version=2022-04-01", authorized=True)
+
+    status, body, _ = permissions(e.name)
+    [permission] = PermissionGetResult.deserialize(body).value
+    assert (status, permission.actions, permission.not_actions) == (200, ["*"], [])
+    assert permissions("none")[0] == 404
 
 
 # Federated credentials
