@@ -143,8 +143,15 @@ pub struct Injection {
     pub since: Time,
 
     /// The Secrets that Airflow's containers get as envFrom.
+    // A name that is none would keep every pod of the account from being created.
     #[serde(default)]
-    #[schemars(length(max = 2), inner(length(max = 253)))]
+    #[schemars(
+        length(max = 2),
+        inner(
+            length(max = 253),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        )
+    )]
     pub secrets: Vec<String>,
 
     /// Changes with the data of these Secrets; empty without any.

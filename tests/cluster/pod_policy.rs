@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::PostParams};
+use lab::{Lab, LabOptions};
 use serde_json::{Value, json};
 
-use crate::world::{World, run};
+use crate::world::{World, awi, often, run};
 
 const LABEL: &str = "azure.workload.identity/use";
 const POLICY: &str = "deploy/base/pod-policy.yaml";
@@ -19,18 +20,18 @@ async fn ready(name: &str, spec: Value) -> World<'static> {
         .await
         .unwrap();
     world.ready(spec).await;
-    // An API server takes a moment to learn of a new policy.
+    is_at_work(&world).await;
+    world
+}
+
+/// An API server takes a moment to learn of a new policy.
+async fn is_at_work(world: &World<'_>) {
     world
         .eventually("the policy is at work", async || {
-            let pod = admitted(&world, &pod("airflow-scheduler")).await;
-            pod.metadata
-                .labels
-                .unwrap_or_default()
-                .contains_key(LABEL)
-                .then_some(())
+            let pod = admitted(world, &pod("airflow-scheduler")).await;
+            label(&pod).is_some().then_some(())
         })
         .await;
-    world
 }
 
 /// A pod of the account with Airflow and something beside it.
@@ -191,5 +192,44 @@ fn an_account_that_loses_its_grant_gets_nothing_any_longer() {
                 label(&admitted(&world, &pod("airflow-scheduler")).await).map(str::to_owned)
             })
             .await;
+    });
+}
+
+#[test]
+fn before_the_policies_were_final_a_cluster_that_has_them_switched_on_is_served_too() {
+    run(async {
+        let beta = "admissionregistration.k8s.io/v1beta1";
+        let lab = Lab::start(LabOptions {
+            apiserver_args: vec![format!("--runtime-config={beta}=true")],
+            ..LabOptions::default()
+        })
+        .await
+        .unwrap();
+        let chart = lab::repository().join("charts/airflow-workload-identity");
+        let served = format!("{beta}/MutatingAdmissionPolicy");
+        let rendered = [
+            "template",
+            "awi",
+            chart.to_str().unwrap(),
+            "--show-only=templates/pod-policy.yaml",
+            "--set=image.repository=x,azure.credential=managed-identity",
+            "--api-versions",
+            &served,
+        ];
+        let policy = lab.helm(&rendered).await.unwrap();
+        assert!(policy.contains(&format!("apiVersion: {beta}")), "{policy}");
+        let file = lab.scratch().join("policy.yaml");
+        std::fs::write(&file, policy).unwrap();
+        lab.apply(&file).await.unwrap();
+
+        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let world = World::of(&lab, &operator, "policy-beta").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler"]).await;
+        world.ready(json!({})).await;
+        is_at_work(&world).await;
+        let scheduler = admitted(&world, &pod("airflow-scheduler")).await;
+        let connections = optional("prod-airflow-connections");
+        assert_eq!(secrets(&scheduler), [vec![connections], vec![]]);
     });
 }

@@ -32,6 +32,7 @@ pub(crate) struct ControlPlane {
     // In the order in which they end.
     controllers: Option<Process>,
     apiserver: Mutex<Option<Process>>,
+    apiserver_args: Vec<String>,
     _etcd: Process,
 }
 
@@ -51,6 +52,7 @@ impl ControlPlane {
         reaper: &Arc<Reaper>,
         binaries: &Binaries,
         authority: &Authority,
+        apiserver_args: Vec<String>,
     ) -> Result<Self> {
         let ports = Ports::choose()?;
         let files = Files::write(reaper.scratch(), authority, &ports.server())?;
@@ -59,6 +61,7 @@ impl ControlPlane {
             binaries: binaries.clone(),
             controllers: None,
             apiserver: Mutex::new(None),
+            apiserver_args,
             _etcd: start_etcd(reaper, binaries, &ports)?,
             files,
             ports,
@@ -133,7 +136,8 @@ impl ControlPlane {
             .arg(flag("api-audiences", self.issuer()))
             .arg("--allow-privileged=true")
             .arg(flag("audit-policy-file", audit_policy.display()))
-            .arg(flag("audit-log-path", audit_log.display()));
+            .arg(flag("audit-log-path", audit_log.display()))
+            .args(&self.apiserver_args);
         let mut apiserver = Process::start(&self.reaper, "kube-apiserver", command)?;
 
         let http = http::client(ca)?;

@@ -34,6 +34,8 @@ const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 pub struct LabOptions {
     /// Flags of the emulator, such as `--throttle`.
     pub emulator_args: Vec<String>,
+    /// Further flags of the API server, such as `--runtime-config`.
+    pub apiserver_args: Vec<String>,
     /// Leave it to the test to install the CRDs.
     pub without_crds: bool,
 }
@@ -57,7 +59,8 @@ impl Lab {
         let reaper = Reaper::start()?;
         let binaries = Binaries::build(&reaper).await?;
         let authority = Authority::create(reaper.scratch())?;
-        let control_plane = ControlPlane::start(&reaper, &binaries, &authority).await?;
+        let control_plane =
+            ControlPlane::start(&reaper, &binaries, &authority, options.apiserver_args).await?;
         let issuer = control_plane.issuer();
         let seed = identities::seed(
             &issuer,
