@@ -215,7 +215,9 @@ impl<'a> Group<'a> {
 
     /// What to do about it.
     fn advice(&self, reason: Reason, snapshot: &Snapshot) -> String {
-        let restart = self.restart(snapshot);
+        let restart = self.restart(&snapshot.namespace);
+        let is_restarted =
+            snapshot.object.spec.pods.restart == Restart::OnChange && !self.owners.is_empty();
         match reason {
             Reason::PolicyMissing => format!(
                 "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? {by_hand} Then {restart}",
@@ -228,26 +230,28 @@ impl<'a> Group<'a> {
                 "The pod annotation azure.workload.identity/skip-containers names it. Take it out there, then {restart}"
             ),
             Reason::AudienceDiffers => "Start the operator with the audience of the Azure webhook (its flag --audience): azure.federationAudience in the chart's values.".to_owned(),
-            _ if snapshot.object.spec.pods.restart == Restart::OnChange => format!(
-                "They started before. The operator restarts them once; if it already has, {restart}"
-            ),
-            _ => format!("They started before: {restart}"),
+            _ if is_restarted => {
+                format!("The operator restarts them once for it; if it already has, {restart}")
+            }
+            _ => format!("To mend it, {restart}"),
         }
     }
 
-    /// The command that makes new pods of them.
-    fn restart(&self, snapshot: &Snapshot) -> String {
-        let owners: Vec<&str> = self.owners.iter().map(String::as_str).collect();
-        let command = format!(
-            "kubectl rollout restart -n {} {}",
-            snapshot.namespace,
-            owners.join(" ")
-        );
-        match (owners.is_empty(), self.ownerless) {
-            (true, _) => "they go when their tasks end; no command is needed.".into(),
-            (false, true) => format!("{command} (those of no workload go when their tasks end)"),
-            (false, false) => command,
+    /// How they become new pods; a command comes last, to be copied.
+    fn restart(&self, namespace: &str) -> String {
+        if self.owners.is_empty() {
+            return "wait: no workload made them, and they end with their tasks.".into();
         }
+        let owners: Vec<&str> = self.owners.iter().map(String::as_str).collect();
+        let others = if self.ownerless {
+            " (those that no workload made end with their tasks)"
+        } else {
+            ""
+        };
+        format!(
+            "start them anew{others}: kubectl rollout restart -n {namespace} {}",
+            owners.join(" ")
+        )
     }
 }
 
