@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     ByteString,
     api::{
-        apps::v1::{Deployment, StatefulSet},
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
         core::v1::{Secret, ServiceAccount},
     },
 };
@@ -16,9 +16,10 @@ use kube::{
         DeleteParams, ObjectMeta, PartialObjectMetaExt, Patch, PatchParams, PostParams,
         Preconditions,
     },
+    core::NamespaceResourceScope,
 };
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::outdated;
 use crate::{
@@ -246,16 +247,13 @@ pub(super) async fn restart(
     let namespace = namespace(object);
     let result = match workload {
         PodOwner::Deployment(name) => {
-            let api: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-            bounded(api.patch_metadata(name, &params, &patch))
-                .await
-                .map(drop)
+            roll::<Deployment>(client, &namespace, name, &params, &patch).await
         }
         PodOwner::StatefulSet(name) => {
-            let api: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
-            bounded(api.patch_metadata(name, &params, &patch))
-                .await
-                .map(drop)
+            roll::<StatefulSet>(client, &namespace, name, &params, &patch).await
+        }
+        PodOwner::DaemonSet(name) => {
+            roll::<DaemonSet>(client, &namespace, name, &params, &patch).await
         }
     };
     let what = format!("cannot restart {workload}");
@@ -269,6 +267,25 @@ pub(super) async fn restart(
         }),
         result => result.map_err(|error| problem(&what, &error)),
     }
+}
+
+async fn roll<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    params: &PatchParams,
+    patch: &Patch<Value>,
+) -> Result<(), ClusterError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    bounded(api.patch_metadata(name, params, patch))
+        .await
+        .map(drop)
 }
 
 /// Deletes the one with this uid; one that is gone is no error.

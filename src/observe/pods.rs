@@ -56,6 +56,8 @@ pub enum PodOwner {
     Deployment(String),
     /// The StatefulSet of this name.
     StatefulSet(String),
+    /// The DaemonSet of this name. None is Airflow's own, and none is watched.
+    DaemonSet(String),
 }
 
 /// As kubectl takes it: `deployment/scheduler`.
@@ -64,6 +66,7 @@ impl fmt::Display for PodOwner {
         match self {
             Self::Deployment(name) => write!(f, "deployment/{name}"),
             Self::StatefulSet(name) => write!(f, "statefulset/{name}"),
+            Self::DaemonSet(name) => write!(f, "daemonset/{name}"),
         }
     }
 }
@@ -218,6 +221,7 @@ fn owner(pod: &KubernetesPod) -> Option<PodOwner> {
             Some(PodOwner::Deployment(name.to_owned()))
         }
         "StatefulSet" => Some(PodOwner::StatefulSet(owner.name.clone())),
+        "DaemonSet" => Some(PodOwner::DaemonSet(owner.name.clone())),
         _ => None,
     }
 }

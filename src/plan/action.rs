@@ -115,6 +115,7 @@ impl Action {
             Self::Restart { workload, .. } => match workload {
                 PodOwner::Deployment(name) => ("Deployment", name),
                 PodOwner::StatefulSet(name) => ("StatefulSet", name),
+                PodOwner::DaemonSet(name) => ("DaemonSet", name),
             },
         }
     }

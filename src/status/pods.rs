@@ -240,11 +240,11 @@ impl<'a> Group<'a> {
     /// How they become new pods; a command comes last, to be copied.
     fn restart(&self, namespace: &str) -> String {
         if self.owners.is_empty() {
-            return "wait: no workload made them, and they end with their tasks.".into();
+            return "wait until they end with their tasks, or delete them: no workload can be restarted for it.".into();
         }
         let owners: Vec<&str> = self.owners.iter().map(String::as_str).collect();
         let others = if self.ownerless {
-            " (those that no workload made end with their tasks)"
+            " (those of no workload end with their tasks)"
         } else {
             ""
         };

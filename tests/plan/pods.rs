@@ -187,7 +187,7 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
                 pod.owner = None;
             },
             "PolicyMissing",
-            &["they end with their tasks"],
+            &["end with their tasks"],
         ),
     ];
     for (edit, expected, says) in table {

@@ -236,7 +236,7 @@ async fn take_port() -> Result<File> {
         Ok(())
     };
     timeout(PORT_LIMIT, taking).await.with_context(|| {
-        format!("port {PORT} is still taken after {PORT_LIMIT:?}: `ss -tlnp 'sport = :{PORT}'` says by what")
+        format!("port {PORT}, which the Azure webhook needs, is still taken after {PORT_LIMIT:?}. A demo that was left running? `make demo-stop` ends it. Else `ss -tlnp 'sport = :{PORT}'` says by what")
     })??;
     Ok(file)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::identities::{ADMIN, AIRFLOW};
-use lab::{Lab, Operator, repository};
+use lab::{Lab, Operator, repository, workspace_binary};
 
 use crate::Around;
 use crate::screen::Screen;
@@ -18,6 +18,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 const SUGGESTIONS: &str = r"
   source target/demo/env
+  awi doctor -n airflow                                                  # all of it, looked at
   kubectl get awi -n airflow -w
   kubectl get pods -n airflow -o yaml | less                             # as they were admitted
   kubectl delete secret prod-airflow-connections -n airflow              # comes back
@@ -97,7 +98,7 @@ impl Kept {
         let env = folder().join("env");
         let token = lab.scratch().join("azure-admin.token");
         fs::write(&token, lab.mint_azure_admin_token().await?)?;
-        fs::write(&env, environment(&lab, &operator, &token))?;
+        fs::write(&env, environment(&lab, &operator, &token)?)?;
         lab.live_on_while_exists((operator, around), &env, self.lock)?;
         screen.heading("It is still running. To try it:");
         println!("{}", SUGGESTIONS.trim_start_matches('\n'));
@@ -118,10 +119,11 @@ arm() {
 }
 "#;
 
-fn environment(lab: &Lab, operator: &Operator, azure_token: &Path) -> String {
+fn environment(lab: &Lab, operator: &Operator, azure_token: &Path) -> Result<String> {
+    let awi = workspace_binary("awi", "AWI_BIN")?;
     let ca = lab.emulator().ca_path().display();
     let url = lab.emulator().url();
-    format!(
+    Ok(format!(
         "export KUBECONFIG='{}'\n\
          export KUBECACHEDIR='{}'\n\
          export PATH='{}':\"$PATH\"\n\
@@ -133,7 +135,14 @@ fn environment(lab: &Lab, operator: &Operator, azure_token: &Path) -> String {
          export AZURE_TENANT_ID='{}'\n\
          export AZURE_FEDERATED_TOKEN_FILE='{}'\n\
          export AIRFLOW_IDENTITY='{}'\n\
-         export AWI_LOG='{}'\n{ARM}",
+         export AWI_LOG='{}'\n\
+         export AWI_CLOUD=custom\n\
+         export AWI_AZURE_ENDPOINT='{url}'\n\
+         export AWI_AZURE_AUTHORITY='{url}'\n\
+         export AWI_AZURE_AUDIENCE='{url}'\n\
+         export AWI_EXTRA_CA='{ca}'\n\
+         export AWI_AZURE_CREDENTIAL=workload-identity\n\
+         awi() {{ '{}' \"$@\"; }}\n{ARM}",
         lab.kubeconfig().display(),
         lab.kubectl_cache().display(),
         lab.binaries().display(),
@@ -142,5 +151,6 @@ fn environment(lab: &Lab, operator: &Operator, azure_token: &Path) -> String {
         azure_token.display(),
         AIRFLOW.resource_id(),
         operator.log_path().display(),
-    )
+        awi.display(),
+    ))
 }
