@@ -135,7 +135,7 @@ const TABLE: &[Row] = &[
         of.subject(),
     )),
     row(&[50_166, 501_661, 90_061], Reason::IssuerUnreachable, None, |of| format!(
-        "Everybody on the internet must be able to read the issuer's documents, with a certificate of a public authority. Try from outside of your network: curl -sS {}. On AKS: az aks update --enable-oidc-issuer",
+        "Everybody on the internet must be able to read the issuer's documents, with a certificate of a public authority. Try from outside of your network: curl -sS {}. On AKS: az aks update -g <group> -n <cluster> --enable-oidc-issuer",
         of.discovery(),
     )),
     row(&[7_002_381], Reason::EntraPolicy, None, |of| format!(

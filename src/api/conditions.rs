@@ -132,8 +132,6 @@ pub enum Reason {
     /// The API server refused or did not answer.
     ClusterError,
 
-    /// Pods started before the account or the connections were what they are now.
-    PodsOutdated,
     /// New pods do not get the label: the admission policy is not at work.
     PolicyMissing,
     /// Pods carry the label and got no token: the Azure webhook is not at work.
@@ -142,6 +140,8 @@ pub enum Reason {
     ContainerSkipped,
     /// The pods' token has another audience than the credential.
     AudienceDiffers,
+    /// Pods started before the account or the connections were what they are now.
+    PodsOutdated,
     /// The operator may not restart workloads.
     RestartForbidden,
 }

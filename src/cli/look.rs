@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
+    runtime::reflector::ObjectRef,
 };
 use tokio::time::timeout;
 
@@ -123,6 +124,13 @@ async fn config(context: Option<String>) -> anyhow::Result<Config> {
         ..KubeConfigOptions::default()
     };
     Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
+}
+
+/// A name that is misspelt must not pass for a namespace in which all is well.
+pub(super) fn check_namespace(stores: &Stores, namespace: &str) -> anyhow::Result<()> {
+    let found = stores.namespaces.get(&ObjectRef::new(namespace));
+    ensure!(found.is_some(), "there is no namespace {namespace}");
+    Ok(())
 }
 
 impl Look {

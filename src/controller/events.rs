@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType};
 
 use crate::{
@@ -22,11 +22,21 @@ pub(super) fn effects(plan: &Plan, outcome: &Outcome) -> Vec<Event> {
     let mut restarts = Vec::new();
     for action in outcome.done(plan) {
         let (reason, what) = effect(action);
+        let (kind, name) = action.object();
         if let Action::Restart { .. } = action {
-            restarts.push(event(EventType::Normal, reason, &what));
+            // Of events about one object, the API server's recorder tells apart what else they concern.
+            let workload = ObjectReference {
+                api_version: Some("apps/v1".into()),
+                kind: Some(kind.into()),
+                name: Some(name.into()),
+                ..ObjectReference::default()
+            };
+            restarts.push(Event {
+                secondary: Some(workload),
+                ..event(EventType::Normal, reason, &what)
+            });
             continue;
         }
-        let (_, name) = action.object();
         effects.entry((reason, what)).or_default().push(name);
     }
     let effects = effects.into_iter();
@@ -85,11 +95,9 @@ fn effect(action: &Action) -> (&'static str, String) {
         Action::WriteReaderRole { .. } => ("ConnectionsWritten", "Wrote Role".into()),
         Action::DeleteReaderRole { .. } => ("ConnectionsDeleted", "Deleted Role".into()),
         Action::DeleteSecret(_) => ("ConnectionsDeleted", "Deleted Secret".into()),
-        Action::Restart {
-            workload, change, ..
-        } => (
+        Action::Restart { workload, .. } => (
             "WorkloadRestarted",
-            format!("Restarted {workload}: its pods lacked what new ones get since {change}"),
+            format!("Restarted {workload}: its pods lacked what new ones get"),
         ),
     }
 }

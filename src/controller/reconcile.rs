@@ -32,7 +32,7 @@ use crate::{
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
     problem::{bounded, headline},
-    status::{exchanges_in, problems, settles_in, status},
+    status::{exchanges_in, problems, restart_failed, settles_in, status},
 };
 
 /// What Azure said must not be older than this when it is written to.
@@ -216,7 +216,11 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let delay = delay(&problems, attempts, context.resync, rand::random());
     let settled = settles_in(&after, Timestamp::now());
     let exchanged = exchanges_in(&snapshot, &after);
-    let sooner = [settled, plan.look_again, exchanged];
+    // What was tried and refused has a pace of its own.
+    let looked = plan
+        .look_again
+        .filter(|_| restart_failed(&plan, &outcome).is_none());
+    let sooner = [settled, looked, exchanged];
     let sooner = sooner.into_iter().flatten().min();
     Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }

@@ -70,7 +70,7 @@ async fn discover(client: &Client) -> Result<Issuer, Problem> {
         reason: Reason::IssuerUnknown,
         message: format!(
             "The issuer of the cluster's ServiceAccount tokens is not known: {what}. On AKS: \
-             az aks update --enable-oidc-issuer; elsewhere start the operator with --issuer <URL>."
+             az aks update -g <group> -n <cluster> --enable-oidc-issuer; elsewhere start the operator with --issuer <URL>."
         ),
         retry: Retry::Backoff,
     };

@@ -8,7 +8,10 @@ use std::{
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod as KubernetesPod, PodSpec};
+use k8s_openapi::{
+    api::core::v1::{Container, Pod as KubernetesPod, PodSpec},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::Account;
@@ -34,6 +37,8 @@ pub struct Pod {
     pub is_skipped: bool,
     /// What made it, if that can be restarted.
     pub owner: Option<PodOwner>,
+    /// The uid of the controller in its metadata; whoever makes a pod can write anything there.
+    pub owner_uid: Option<String>,
 }
 
 /// A container, as far as it tells what it gets.
@@ -76,6 +81,8 @@ impl fmt::Display for PodOwner {
 pub struct Restartable {
     /// Keeps the restart from another one of that name.
     pub uid: String,
+    /// The account that its pods run under.
+    pub account: String,
     /// For which change the object restarted it last.
     pub restarted_for: Option<String>,
 }
@@ -86,6 +93,22 @@ const DEFAULT_CONTAINER_ANNOTATION: &str = "kubectl.kubernetes.io/default-contai
 /// Names containers that the Azure webhook leaves out, between semicolons.
 /// <https://azure.github.io/azure-workload-identity/docs/topics/service-account-labels-and-annotations.html>
 const SKIP_ANNOTATION: &str = "azure.workload.identity/skip-containers";
+
+impl Restartable {
+    /// Whether it may have made this pod of the account: of what a pod says of its owner, the API
+    /// server checks nothing. A StatefulSet makes its pods itself; a Deployment by ReplicaSets, which
+    /// are not looked at.
+    #[must_use]
+    pub fn made(&self, owner: &PodOwner, pod: &Pod, account: &str) -> bool {
+        let is_it = match owner {
+            PodOwner::Deployment(_) => true,
+            PodOwner::StatefulSet(_) | PodOwner::DaemonSet(_) => {
+                pod.owner_uid.as_ref() == Some(&self.uid)
+            }
+        };
+        is_it && self.account == account
+    }
+}
 
 /// Most pods in one answer of the API server.
 const PAGE: u32 = 100;
@@ -154,6 +177,7 @@ impl Pod {
             is_skipped: skipped.split(';').any(|name| name.trim() == container.name),
             container,
             owner: owner(pod),
+            owner_uid: controller(pod).map(|owner| owner.uid.clone()),
         }
     }
 }
@@ -212,8 +236,11 @@ fn audience(spec: &PodSpec, container: &Container) -> Option<String> {
 /// A ReplicaSet's name is that of its Deployment and the hash in the pod's label.
 /// <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#pod-template-hash-label>
 fn owner(pod: &KubernetesPod) -> Option<PodOwner> {
-    let mut owners = pod.owner_references().iter();
-    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    let owner = controller(pod)?;
+    // Others have kinds of the same names.
+    if owner.api_version != "apps/v1" {
+        return None;
+    }
     match owner.kind.as_str() {
         "ReplicaSet" => {
             let hash = pod.labels().get("pod-template-hash")?;
@@ -224,4 +251,9 @@ fn owner(pod: &KubernetesPod) -> Option<PodOwner> {
         "DaemonSet" => Some(PodOwner::DaemonSet(owner.name.clone())),
         _ => None,
     }
+}
+
+fn controller(pod: &KubernetesPod) -> Option<&OwnerReference> {
+    let mut owners = pod.owner_references().iter();
+    owners.find(|owner| owner.controller == Some(true))
 }

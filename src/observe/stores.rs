@@ -239,8 +239,11 @@ impl Stores {
         let key = restart_annotation(object);
         let state = |meta: &ObjectMeta, template: Option<&PodTemplateSpec>| {
             let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
+            let spec = template.and_then(|t| t.spec.as_ref());
+            let account = spec.and_then(|spec| spec.service_account_name.clone());
             Restartable {
                 uid: meta.uid.clone().unwrap_or_default(),
+                account: account.unwrap_or_else(|| "default".into()),
                 restarted_for: annotations.and_then(|a| a.get(&key)).cloned(),
             }
         };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Action, Finalizer, Plan, Progress, SecretPlan};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, Injection, Restart, SecretStatus, ServiceAccountStatus},
-    observe::{PodOwner, Snapshot},
+    observe::{PodOwner, Restartable, Snapshot},
     pods::{LAG, injected, lack},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
     let Some(status) = &snapshot.object.status else {
         return;
     };
-    let mut owners: BTreeMap<&PodOwner, Timestamp> = BTreeMap::new();
+    let mut due: BTreeMap<&PodOwner, (&Restartable, Timestamp)> = BTreeMap::new();
     for account in &status.service_accounts {
         let (Some(injection), Some(client_id)) = (&account.injection, &status.client_id) else {
             continue;
@@ -34,18 +34,17 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
             };
             plan.look_again = Some(AGAIN);
             if let Some(owner) = &pod.owner
+                && let Some(workload) = snapshot.restartable.get(owner)
+                && workload.made(owner, pod, &account.name)
                 && lack.is_early
                 && is_settled(snapshot, plan, status, account, injection)
             {
-                owners.insert(owner, injection.since.0);
+                due.insert(owner, (workload, injection.since.0));
             }
         }
     }
-    for (owner, since) in owners {
+    for (owner, (workload, since)) in due {
         let change = since.to_string();
-        let Some(workload) = snapshot.restartable.get(owner) else {
-            continue;
-        };
         // Once per change: what a restart did not mend, a second one will not.
         if workload.restarted_for.as_ref() != Some(&change) {
             let action = Action::Restart {

@@ -92,7 +92,7 @@ fn tried<'a>(
 fn untried(account: &ServiceAccountStatus) -> Problem {
     let name = &account.name;
     let message = if is_done(account) {
-        format!("ServiceAccount {name} is tried next.")
+        format!("ServiceAccount {name} is tried as soon as identity, issuer and grant are known.")
     } else {
         format!("ServiceAccount {name} has to be federated and annotated first.")
     };

@@ -16,7 +16,7 @@ use self::{
 };
 pub use self::{
     exchange::exchanges_in,
-    pods::{by_hand, connection_secret, shortfall},
+    pods::{by_hand, connection_secret, restart_failed, shortfall},
     propagation::settles_in,
 };
 use crate::{
@@ -64,8 +64,10 @@ pub fn status(
         .or(before.client_id.clone().filter(|_| is_same_identity));
     let secrets = secrets(plan, outcome, before.secrets.clone());
     let mut accounts = accounts(plan, outcome, &before, now);
+    // What cannot be written now does not take away what pods get.
+    let written = all_written(plan, outcome).then_some(secrets.as_slice());
     for account in &mut accounts {
-        account.injection = pods::injection(snapshot, account, client_id.as_deref(), &secrets, now);
+        account.injection = pods::injection(snapshot, account, client_id.as_deref(), written, now);
     }
     let mut steps = ConditionType::STEPS.map(|step| (step, verdict(step, snapshot, plan, outcome)));
     for (step, verdict) in &mut steps {
@@ -217,6 +219,15 @@ fn secrets(plan: &Plan, outcome: &Outcome, before: Vec<SecretStatus>) -> Vec<Sec
         before.iter().find(|b| b.name == secret.name).cloned()
     });
     now.collect()
+}
+
+/// Whether each Secret that the object asks for is there as it should be.
+fn all_written(plan: &Plan, outcome: &Outcome) -> bool {
+    let is_blocked = plan
+        .blocked
+        .contains_key(&ConditionType::ConnectionsWritten);
+    let mut secrets = plan.secrets.iter();
+    !is_blocked && secrets.all(|secret| matches!(state(&secret.progress, outcome), State::Holds))
 }
 
 /// Whether there may be a Role that has to be looked for when it is no longer asked for.

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::verdict::Verdict;
 use crate::{
     api::{
-        AirflowWorkloadIdentity, Injection, Reason, Restart, SecretStatus, ServiceAccountStatus,
-        USE_LABEL,
+        AirflowWorkloadIdentity, Injection, PodConnections, Reason, Restart, SecretFormat,
+        SecretStatus, ServiceAccountStatus, USE_LABEL,
     },
     apply::{Outcome, StepResult},
     observe::{Pod, Snapshot},
@@ -22,21 +22,20 @@ use crate::{
 /// Names in a list before it is cut short.
 const NAMES: usize = 5;
 
-/// What new pods of the account get now: as before, as far as nothing of it has changed.
+/// What new pods of the account get now: as before, as far as nothing of it has changed. `written` are
+/// the Secrets, once all of them are there.
 pub(super) fn injection(
     snapshot: &Snapshot,
     account: &ServiceAccountStatus,
     client_id: Option<&str>,
-    secrets: &[SecretStatus],
+    written: Option<&[SecretStatus]>,
     now: Timestamp,
 ) -> Option<Injection> {
     if !account.federated || !account.annotated {
         return None;
     }
-    let (secrets, checksum) = injected(snapshot, &account.name, secrets);
     let status = snapshot.object.status.as_ref();
     let before = status
-        .filter(|status| status.client_id.as_deref() == client_id)
         .and_then(|status| {
             status
                 .service_accounts
@@ -44,10 +43,18 @@ pub(super) fn injection(
                 .find(|b| b.name == account.name)
         })
         .filter(|before| before.uid == account.uid)
-        .and_then(|before| before.injection.as_ref())
+        .and_then(|before| before.injection.as_ref());
+    let (secrets, checksum) = match (written, before) {
+        (Some(written), _) => injected(snapshot, &account.name, written),
+        (None, Some(before)) => (before.secrets.clone(), before.checksum.clone()),
+        (None, None) => (Vec::new(), String::new()),
+    };
+    let is_same_identity = status.is_some_and(|status| status.client_id.as_deref() == client_id);
+    let same = before
+        .filter(|_| is_same_identity)
         .filter(|before| before.secrets == secrets && before.checksum == checksum);
     Some(Injection {
-        since: before.map_or(Time(now), |before| before.since.clone()),
+        since: same.map_or(Time(now), |before| before.since.clone()),
         secrets,
         checksum,
     })
@@ -143,14 +150,18 @@ pub fn shortfall(
 
 /// What gives pods the label and the connections where no policy does.
 #[must_use]
-pub fn by_hand(secret: &str) -> String {
+pub fn by_hand(secret: Option<&str>) -> String {
+    let connections = secret.map_or_else(String::new, |secret| {
+        format!(", and extraEnvFrom to '- secretRef: {{name: {secret}, optional: true}}'")
+    });
     format!(
-        "If it cannot be, set it in Airflow's Helm values: scheduler.labels, triggerer.labels and workers.labels to {{{USE_LABEL}: \"true\"}}, and extraEnvFrom to '- secretRef: {{name: {secret}, optional: true}}'."
+        "If it cannot be, set it in Airflow's Helm values: scheduler.labels, triggerer.labels and workers.labels to {{{USE_LABEL}: \"true\"}}{connections}."
     )
 }
 
 /// The first restart that did not succeed.
-fn restart_failed(plan: &Plan, outcome: &Outcome) -> Option<Problem> {
+#[must_use]
+pub fn restart_failed(plan: &Plan, outcome: &Outcome) -> Option<Problem> {
     let mut restarts = plan.steps.iter().zip(&outcome.results);
     restarts.find_map(|(step, result)| match (&step.action, result) {
         (Action::Restart { .. }, StepResult::Failed(problem)) => Some(problem.clone()),
@@ -221,10 +232,10 @@ impl<'a> Group<'a> {
         match reason {
             Reason::PolicyMissing => format!(
                 "New pods do not get it: is the MutatingAdmissionPolicy of the operator's chart (podPolicy.enabled) installed, and does the cluster serve it (Kubernetes 1.36, or 1.34 with the feature switched on)? {by_hand} Then {restart}",
-                by_hand = by_hand(&connection_secret(&snapshot.object)),
+                by_hand = by_hand(connection_secret(&snapshot.object).as_deref()),
             ),
             Reason::WebhookMissing => format!(
-                "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update --enable-workload-identity. Then {restart}"
+                "The Azure workload identity webhook was not at work when they started: kubectl get mutatingwebhookconfigurations azure-wi-webhook-mutating-webhook-configuration; on AKS: az aks update -g <group> -n <cluster> --enable-workload-identity. Then {restart}"
             ),
             Reason::ContainerSkipped => format!(
                 "The pod annotation azure.workload.identity/skip-containers names it. Take it out there, then {restart}"
@@ -255,12 +266,14 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The Secret with the connections.
+/// The Secret that pods take as variables, if the object asks for that.
 #[must_use]
-pub fn connection_secret(object: &AirflowWorkloadIdentity) -> String {
-    let wanted = wanted_secrets(object);
-    let first = wanted.into_iter().next();
-    first.map_or_else(String::new, |secret| secret.name)
+pub fn connection_secret(object: &AirflowWorkloadIdentity) -> Option<String> {
+    let spec = &object.spec;
+    let is_taken = spec.connection_secret.format == SecretFormat::Environment
+        && spec.pods.connections != PodConnections::None;
+    let first = wanted_secrets(object).into_iter().next();
+    first.filter(|_| is_taken).map(|secret| secret.name)
 }
 
 fn listed(names: &BTreeSet<&str>) -> String {

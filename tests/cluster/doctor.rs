@@ -224,7 +224,7 @@ fn without_operator_webhook_and_policy_each_is_found_and_what_nobody_repairs() {
             )
             .await;
             for (check, words) in [
-                ("webhook", "az aks update --enable-workload-identity"),
+                ("webhook", "--enable-workload-identity"),
                 ("policies", "podPolicy.enabled=true"),
                 ("pods", "Without the label azure.workload.identity/use"),
             ] {

@@ -89,6 +89,15 @@ fn a_pod_of_a_ready_account_gets_the_label_and_the_connections_and_others_nothin
         let connections = optional("prod-airflow-connections");
         assert_eq!(secrets(&scheduler), [vec![connections.clone()], vec![]]);
 
+        // A mesh puts its proxy first, and says which is the pod's own.
+        let mut meshed = pod("airflow-scheduler");
+        meshed["metadata"]["annotations"] =
+            json!({ "kubectl.kubernetes.io/default-container": "git-sync" });
+        assert_eq!(
+            secrets(&admitted(&world, &meshed).await),
+            [vec![], vec![connections.clone()]]
+        );
+
         // The executor's and the operator's pods, which no workload makes, are no exception.
         let mut task = pod("airflow-worker");
         task["metadata"]["labels"] = json!({ "kubernetes_executor": "True" });

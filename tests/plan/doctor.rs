@@ -435,7 +435,7 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
             namespace: "airflow".into(),
             labels: Some(labels("airflow")),
             pods: vec![pod],
-            secret: SECRET.into(),
+            secret: Some(SECRET.into()),
         };
         [check_policies(&policies, &wanted)]
     };
@@ -443,6 +443,18 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
     assert_eq!(
         wrong(check(made_by_policy, &|p| p.bindings =
             Ok(vec![binding(Some(only("airflow")))]))),
+        []
+    );
+    // An operator of other namespaces has a policy of its own.
+    assert_eq!(
+        wrong(check(made_by_policy, &|p| {
+            p.policies = Ok(vec!["aaa".into(), "awi-pods".into()]);
+            let of_others = Binding {
+                policy: "aaa".into(),
+                ..binding(Some(only("other")))
+            };
+            p.bindings = Ok(vec![of_others, binding(Some(only("airflow")))]);
+        })),
         []
     );
     let table: [(Edit<Policies>, &[&str]); 4] = [
@@ -490,6 +502,7 @@ fn with_pod(edit: impl FnOnce(&mut Pod)) -> Snapshot {
         },
         is_skipped: false,
         owner: Some(PodOwner::Deployment("airflow-scheduler".into())),
+        owner_uid: None,
     };
     edit(&mut pod);
     world.pods = Ok([("airflow-scheduler".to_owned(), vec![pod])].into());

@@ -345,7 +345,7 @@ fn a_credential_that_is_written_anew_is_tried_anew() {
     assert_eq!(wait(&world), Some(Duration::from_secs(77)));
     azure(&mut world, "airflow", Vec::clear);
     let message = is(&world, at(7200), "Unknown", "Waiting");
-    assert!(message.contains("is tried next"), "{message}");
+    assert!(message.contains("is tried as soon as"), "{message}");
     assert_eq!(wait(&world), Some(Duration::from_secs(1)));
 }
 

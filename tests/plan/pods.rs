@@ -49,6 +49,7 @@ fn new_pod(world: &Snapshot) -> Pod {
         },
         is_skipped: false,
         owner: Some(deployment()),
+        owner_uid: Some("uid-of-replica-set".into()),
     }
 }
 
@@ -69,6 +70,7 @@ fn running(spec: serde_json::Value, pod: impl Fn(&Snapshot) -> Pod) -> Snapshot 
     world.pods = Ok([(SCHEDULER.to_owned(), vec![pod(&world)])].into());
     let restartable = Restartable {
         uid: "uid-of-deployment".into(),
+        account: SCHEDULER.into(),
         restarted_for: None,
     };
     world.restartable = [(deployment(), restartable)].into();
@@ -122,7 +124,7 @@ fn each_thing_that_a_pod_lacks_has_its_reason_and_the_way_out() {
         (
             |pod| pod.container.audience = None,
             "WebhookMissing",
-            &["az aks update --enable-workload-identity", restart],
+            &["--enable-workload-identity", restart],
         ),
         (
             |pod| {
@@ -243,6 +245,37 @@ fn pods_that_cannot_be_seen_are_not_called_good() {
 }
 
 #[test]
+fn what_keeps_new_pods_from_it_is_told_before_what_a_restart_mends() {
+    let mut world = running(json!({}), old_pod);
+    let late = Pod {
+        name: "late".into(),
+        created: hours(12),
+        ..old_pod(&world)
+    };
+    let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+    pods.push(late);
+    let (_, reason, message) = injected(&world);
+    assert_eq!(reason, "PolicyMissing");
+    assert_eq!(message.lines().count(), 2, "{message}");
+}
+
+#[test]
+fn only_what_pods_take_as_variables_is_told_to_be_set_by_hand() {
+    let late = |world: &Snapshot| Pod {
+        created: hours(12),
+        ..old_pod(world)
+    };
+    for spec in [
+        json!({ "connections": [] }),
+        json!({ "pods": { "connections": "None" } }),
+        json!({ "connectionSecret": { "format": "SecretsBackend" } }),
+    ] {
+        let (_, _, message) = injected(&running(spec.clone(), late));
+        assert!(!message.contains("extraEnvFrom"), "{spec}: {message}");
+    }
+}
+
+#[test]
 fn pods_that_lack_something_do_not_make_the_object_less_ready() {
     let world = running(json!({}), old_pod);
     let status = status(&world, &plan(&world), &Outcome::default(), world.now);
@@ -261,7 +294,7 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
             .and_then(|account| account.injection)
             .map(|injection| injection.since.0)
     };
-    let table: [(&str, Edit, Option<Timestamp>); 6] = [
+    let table: [(&str, Edit, Option<Timestamp>); 7] = [
         ("nothing happened", |_| (), Some(hours(0))),
         (
             "Azure is away",
@@ -277,6 +310,11 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
                 world.object.status = status;
             },
             Some(hours(5)),
+        ),
+        (
+            "the connections cannot be written",
+            |world| secret(world, SecretState::Foreign),
+            Some(hours(0)),
         ),
         (
             "the identity was made anew",
@@ -336,7 +374,7 @@ fn a_further_change_is_worth_a_further_restart() {
 
 #[test]
 fn nothing_is_restarted_when() {
-    let table: [(&str, Edit); 9] = [
+    let table: [(&str, Edit); 11] = [
         ("nobody asked for it", |world| {
             world.object.spec.pods = Default::default();
         }),
@@ -371,6 +409,18 @@ fn nothing_is_restarted_when() {
                 pods[0].created = hours(12);
             },
         ),
+        ("the workload runs under another account", |world| {
+            let workload = world.restartable.get_mut(&deployment()).unwrap();
+            workload.account = "airflow-redis".into();
+        }),
+        ("the pod only says that a StatefulSet made it", |world| {
+            let set = PodOwner::StatefulSet("airflow-worker".into());
+            let workload = world.restartable.remove(&deployment()).unwrap();
+            world.restartable.insert(set.clone(), workload);
+            let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+            pods[0].owner = Some(set);
+            pods[0].owner_uid = Some("made up".into());
+        }),
         ("no workload made the pod", |world| {
             let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
             pods[0].owner = None;

@@ -75,7 +75,7 @@ pub fn check(issued: &Issued) -> Vec<Finding> {
         } else {
             found(Level::Error, "is at a private address")
                 .why("Entra reads the keys over the internet, and refuses the tokens (AADSTS50166, AADSTS90061)")
-                .fix("Give the cluster a public issuer: on AKS az aks update --enable-oidc-issuer; elsewhere https://azure.github.io/azure-workload-identity/docs/installation/self-managed-clusters.html")
+                .fix("Give the cluster a public issuer: on AKS az aks update -g <group> -n <cluster> --enable-oidc-issuer; elsewhere https://azure.github.io/azure-workload-identity/docs/installation/self-managed-clusters.html")
         });
     }
     findings.push(documents(issuer, issued));

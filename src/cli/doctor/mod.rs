@@ -36,7 +36,7 @@ pub use self::{
 };
 use super::{
     exit::Found,
-    look::{Look, LookArgs, MAX_AGE},
+    look::{Look, LookArgs, MAX_AGE, check_namespace},
     print,
 };
 use crate::{
@@ -86,7 +86,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Found> {
 async fn examine(look: &Look, name: Option<&str>) -> anyhow::Result<Vec<Finding>> {
     let stores = look.stores(&look.namespace).await;
     let objects = match &stores {
-        Ok(stores) => objects(stores, &look.namespace, name)?,
+        Ok(stores) => {
+            check_namespace(stores, &look.namespace)?;
+            objects(stores, &look.namespace, name)?
+        }
         Err(_) => Objects::default(),
     };
     let mut patients = Vec::new();
@@ -128,7 +131,7 @@ async fn examine(look: &Look, name: Option<&str>) -> anyhow::Result<Vec<Finding>
         namespace: look.namespace.clone(),
         labels,
         pods,
-        secret: first.map_or_else(|| "<object>-airflow-connections".into(), connection_secret),
+        secret: first.and_then(connection_secret),
     };
     findings.push(check_policies(
         &facts::policies(&look.client).await,

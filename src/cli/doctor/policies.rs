@@ -43,8 +43,8 @@ pub struct Wanted<'a> {
     pub labels: Option<BTreeMap<String, String>>,
     /// The pods that run there, if they are known.
     pub pods: Vec<&'a Pod>,
-    /// The Secret with the connections.
-    pub secret: String,
+    /// The Secret with the connections, if pods take it as variables.
+    pub secret: Option<String>,
 }
 
 /// Whether new pods of the namespace get label and connections.
@@ -64,12 +64,21 @@ pub fn check(policies: &Policies, wanted: &Wanted) -> Finding {
             "Kubernetes serves it from 1.36, or from 1.34 with the feature switched on".into(),
             format!(
                 "Upgrade the cluster, or switch the feature on. {}",
-                by_hand(&wanted.secret)
+                by_hand(wanted.secret.as_deref())
             ),
             wanted,
         );
     };
-    let Some(policy) = ours.first() else {
+    let is_at_work = |binding: &&Binding| {
+        let selected = match (&binding.namespaces, &wanted.labels) {
+            (Some(selector), Some(labels)) => selects(selector, labels),
+            _ => true,
+        };
+        selected && ours.contains(&binding.policy)
+    };
+    let binding = bindings.iter().find(is_at_work);
+    // Each operator of some namespaces brings a policy of its own.
+    let Some(policy) = binding.map(|binding| &binding.policy).or(ours.first()) else {
         return lacking(
             "MutatingAdmissionPolicy",
             "there is none of the operator's",
@@ -77,30 +86,26 @@ pub fn check(policies: &Policies, wanted: &Wanted) -> Finding {
                 "The cluster serves {version}, and nothing gives new pods the label and the connections"
             ),
             format!(
-                "Install it: helm upgrade with podPolicy.enabled=true, or kubectl apply -f deploy/base/pod-policy.yaml. {}",
-                by_hand(&wanted.secret)
+                "Install it: helm upgrade with podPolicy.enabled=true, or, where the cluster serves v1, kubectl apply -f deploy/base/pod-policy.yaml. {}",
+                by_hand(wanted.secret.as_deref())
             ),
             wanted,
         );
     };
     let namespace = &wanted.namespace;
     let object = format!("mutatingadmissionpolicy/{policy}");
-    let bound: Vec<&Binding> = bindings.iter().filter(|b| b.policy == *policy).collect();
-    let is_at_work = |binding: &&Binding| match (&binding.namespaces, &wanted.labels) {
-        (Some(selector), Some(labels)) => selects(selector, labels),
-        _ => true,
-    };
-    match bound.iter().copied().find(is_at_work) {
+    let is_bound = bindings.iter().any(|binding| binding.policy == *policy);
+    match binding {
         Some(binding) => Finding::ok(
             CHECK,
             object,
             format!("at work in namespace {namespace} by binding {}, {version}", binding.name),
         ),
-        None if bound.is_empty() => lacking(
+        None if !is_bound => lacking(
             &object,
             "nothing binds it",
             "Without a MutatingAdmissionPolicyBinding a policy does nothing".into(),
-            "Install it anew: helm upgrade with podPolicy.enabled=true, or kubectl apply -f deploy/base/pod-policy.yaml".into(),
+            "Install it anew: helm upgrade with podPolicy.enabled=true, or, where the cluster serves v1, kubectl apply -f deploy/base/pod-policy.yaml".into(),
             wanted,
         ),
         None => lacking(
@@ -117,7 +122,7 @@ pub fn check(policies: &Policies, wanted: &Wanted) -> Finding {
 /// hand, nothing is.
 fn lacking(object: &str, what: &str, why: String, fix: String, wanted: &Wanted) -> Finding {
     let is_by_hand = |pod: &&Pod| pod.label.is_some() && pod.connections.is_none();
-    let level = if wanted.pods.iter().all(is_by_hand) {
+    let level = if !wanted.pods.is_empty() && wanted.pods.iter().all(is_by_hand) {
         Level::Warning
     } else {
         Level::Error

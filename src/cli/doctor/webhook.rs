@@ -79,7 +79,7 @@ fn absent() -> Finding {
     Finding::ok(CHECK, WEBHOOK, "is not installed")
         .at(Level::Error)
         .why("New pods get no token, whatever their labels")
-        .fix("On AKS: az aks update --enable-workload-identity; elsewhere https://azure.github.io/azure-workload-identity/docs/installation/mutating-admission-webhook.html. Then restart Airflow's workloads")
+        .fix("On AKS: az aks update -g <group> -n <cluster> --enable-workload-identity; elsewhere https://azure.github.io/azure-workload-identity/docs/installation/mutating-admission-webhook.html. Then restart Airflow's workloads")
 }
 
 fn of_entry(entry: &Entry, wanted: &Wanted) -> Finding {

@@ -11,7 +11,7 @@ pub use self::{
     yaml::render,
 };
 use super::{
-    look::{Look, LookArgs, MAX_AGE},
+    look::{Look, LookArgs, MAX_AGE, check_namespace},
     plan::{Origin, planned},
     print,
 };
@@ -48,6 +48,7 @@ pub struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let look = args.look.connect().await?;
     let stores = look.stores(&look.namespace).await?;
+    check_namespace(&stores, &look.namespace)?;
     let facts = facts(&look, args.identity).await?;
     let description = describe(&facts, &stores, args.name.as_deref())?;
     check_is_new(&description.object, &facts.identity, &stores)?;

@@ -133,7 +133,15 @@ where
     };
     let proposed = bounded(api.patch(&name, &params, &patch))
         .await
-        .map_err(|error| anyhow!("the API server does not take {kind} {name}: {error}"))?;
+        .map_err(|error| {
+            let said = error.to_string();
+            // Before it the API server may repeat the whole object.
+            let from = said.find("strict decoding error").unwrap_or_default();
+            anyhow!(
+                "the API server does not take {kind} {name}: {}",
+                &said[from..]
+            )
+        })?;
     let origin = match &live {
         None => Origin::New,
         Some(live) if live.data["spec"] == proposed.data["spec"] => Origin::Applied,

@@ -15,7 +15,7 @@ pub(in crate::cli) use self::report::SEEN_BY_RIGHT;
 pub use self::report::{Change, ObjectReport, Obstacle, Origin, Report, Summary, Verb};
 use super::{
     exit::Found,
-    look::{Look, LookArgs, MAX_AGE},
+    look::{Look, LookArgs, MAX_AGE, check_namespace},
     print,
 };
 use crate::{
@@ -86,7 +86,9 @@ async fn report(look: &Look, proposed: &Proposed, name: Option<&str>) -> anyhow:
     let mut objects = Vec::new();
     let mut notes = BTreeSet::new();
     for namespace in namespaces {
-        let stores = look.stores(&namespace).await?.with_applied(
+        let stores = look.stores(&namespace).await?;
+        check_namespace(&stores, &namespace)?;
+        let stores = stores.with_applied(
             proposed
                 .objects
                 .iter()
