@@ -5,8 +5,13 @@ use std::process::ExitCode;
 use airflow_workload_identity::cli::Cli;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     // One TLS provider for Kubernetes and Azure.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Cli::from_arguments().execute().await
+    let done = Cli::from_arguments().execute().await;
+    // In words: as a Result it would be printed with a stack trace wherever RUST_BACKTRACE is set.
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -337,10 +337,7 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         let message = world
             .until("prod", "PodsInjected", "False", "WebhookMissing")
             .await;
-        assert!(
-            message.contains("--enable-workload-identity"),
-            "{message}"
-        );
+        assert!(message.contains("--enable-workload-identity"), "{message}");
 
         webhook("-").await;
         let skip = json!({ "spec": { "template": { "metadata": { "annotations": {
