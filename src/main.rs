@@ -11,7 +11,10 @@ async fn main() -> ExitCode {
     let done = Cli::from_arguments().execute().await;
     // In words: as a Result it would be printed with a stack trace wherever RUST_BACKTRACE is set.
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {error}");
+        for cause in error.chain().skip(1) {
+            eprintln!("  {cause}");
+        }
         ExitCode::FAILURE
     })
 }
