@@ -66,6 +66,13 @@ impl Cli {
     }
 }
 
+/// How what a command has found is printed.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
 /// Prints what a command has found. A reader that has seen enough is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {

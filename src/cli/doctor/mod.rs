@@ -35,6 +35,7 @@ pub use self::{
     written::{Told as ConnectionTold, Written},
 };
 use super::{
+    Output,
     exit::Found,
     look::{Look, LookArgs, MAX_AGE, check_namespace},
     print,
@@ -64,13 +65,6 @@ pub struct Args {
 
     #[command(flatten)]
     look: LookArgs,
-}
-
-/// How the findings are printed.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<Found> {

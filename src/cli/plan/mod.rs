@@ -14,6 +14,7 @@ use self::manifest::{Manifest, Proposed};
 pub(in crate::cli) use self::report::SEEN_BY_RIGHT;
 pub use self::report::{Change, ObjectReport, Obstacle, Origin, Report, Summary, Verb};
 use super::{
+    Output,
     exit::Found,
     look::{Look, LookArgs, MAX_AGE, check_namespace},
     print,
@@ -47,13 +48,6 @@ pub struct Args {
 
     #[command(flatten)]
     look: LookArgs,
-}
-
-/// How the plan is printed.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<Found> {
