@@ -242,3 +242,35 @@ fn before_the_policies_were_final_a_cluster_that_has_them_switched_on_is_served_
         assert_eq!(secrets(&scheduler), [vec![connections], vec![]]);
     });
 }
+
+#[test]
+fn a_policy_that_is_broken_keeps_no_pod_from_starting() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let operator = lab.start_operator(awi(), often()).await.unwrap();
+        let world = World::of(&lab, &operator, "policy-broken").await;
+        let policy = std::fs::read_to_string(lab::repository().join(POLICY)).unwrap();
+        let file = lab.scratch().join("policy.yaml");
+        let apply = async |policy: &str| {
+            std::fs::write(&file, policy).unwrap();
+            lab.apply(&file).await.unwrap();
+        };
+        apply(&policy).await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler"]).await;
+        world.ready(json!({})).await;
+        is_at_work(&world).await;
+
+        // There is no such element: the expression fails when it is evaluated.
+        let broken = policy.replace("[0].injection", "[9].injection");
+        assert_ne!(broken, policy);
+        apply(&broken).await;
+        world
+            .becomes(None, async || {
+                let pod = admitted(&world, &pod("airflow-scheduler")).await;
+                let connections = secrets(&pod).concat().len();
+                (connections > 0).then_some(connections)
+            })
+            .await;
+    });
+}
