@@ -237,13 +237,11 @@ impl Stores {
         object: &str,
     ) -> BTreeMap<PodOwner, Restartable> {
         let key = restart_annotation(object);
-        let state = |meta: &ObjectMeta, template: Option<&PodTemplateSpec>| {
+        let state = |meta: &ObjectMeta, workload: Workload, template: Option<&PodTemplateSpec>| {
             let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
-            let spec = template.and_then(|t| t.spec.as_ref());
-            let account = spec.and_then(|spec| spec.service_account_name.clone());
             Restartable {
                 uid: meta.uid.clone().unwrap_or_default(),
-                account: account.unwrap_or_else(|| "default".into()),
+                account: workload.account,
                 restarted_for: annotations.and_then(|a| a.get(&key)).cloned(),
             }
         };
@@ -255,7 +253,7 @@ impl Stores {
                 let template = d.spec.as_ref().map(|spec| &spec.template);
                 (
                     PodOwner::Deployment(d.name_any()),
-                    state(&d.metadata, template),
+                    state(&d.metadata, Workload::from(d.as_ref()), template),
                 )
             });
         let stateful_sets = self.stateful_sets.state();
@@ -266,7 +264,7 @@ impl Stores {
                 let template = s.spec.as_ref().map(|spec| &spec.template);
                 (
                     PodOwner::StatefulSet(s.name_any()),
-                    state(&s.metadata, template),
+                    state(&s.metadata, Workload::from(s.as_ref()), template),
                 )
             });
         deployments.chain(stateful_sets).collect()
