@@ -319,19 +319,15 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         tokio::time::sleep(std::time::Duration::from_secs(6)).await;
         webhook("=").await;
         let restart = async || {
-            world
-                .eventually("restarted", async || {
-                    do_as_told(&world, &message).await;
-                    world
-                        .kubectl("rollout status deployment/airflow-scheduler --timeout=10s")
-                        .await
-                        .ok()?;
-                    world
-                        .kubectl("rollout status statefulset/airflow-worker --timeout=10s")
-                        .await
-                        .ok()
-                })
-                .await;
+            // kubectl refuses a second restart within a second.
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            do_as_told(&world, &message).await;
+            for workload in ["deployment/airflow-scheduler", "statefulset/airflow-worker"] {
+                let status = format!("rollout status {workload} --timeout=10s");
+                world
+                    .eventually("restarted", async || world.kubectl(&status).await.ok())
+                    .await;
+            }
         };
         restart().await;
         let message = world
