@@ -1,7 +1,6 @@
 //! Entra's token endpoint, for workload identity federation.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::assertion::Assertion;
 use crate::bearer;
+use crate::gateway::now;
 use crate::oauth_error::OAuthError;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -45,7 +45,7 @@ pub async fn exchange(
         let store = app.store();
         parse(tenant)
             .zip(parse(client))
-            .and_then(|(tenant, client)| store.client(tenant, client, delay, Instant::now()))
+            .and_then(|(tenant, client)| store.client(tenant, client, delay, now()))
             .ok_or_else(|| {
                 OAuthError::request(
                     "unauthorized_client",
@@ -74,7 +74,7 @@ pub async fn exchange(
     assertion.verify(&key)?;
     assertion.admitted_by(&trusts)?;
 
-    let access_token = app.tokens().issue(caller, audience, Instant::now());
+    let access_token = app.tokens().issue(caller, audience, now());
     let seconds = bearer::LIFETIME.as_secs();
     Ok(Json(json!({
         "token_type": "Bearer",

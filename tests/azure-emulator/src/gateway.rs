@@ -33,7 +33,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    let arrived = Instant::now();
+    let arrived = now();
     let (parts, body) = request.into_parts();
     let route = Route::parse(parts.uri.path());
     let operation = route.operation(&parts.method);
@@ -117,6 +117,11 @@ async fn dispatch(app: &App, parts: &Parts, route: &Route, body: &[u8], now: Ins
             .unwrap_or_else(ArmError::into_response)
         }
     }
+}
+
+/// Tokio's time: a simulation runs on a clock of its own.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Pairs of a query or of a form.

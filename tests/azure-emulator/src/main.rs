@@ -1,32 +1,4 @@
-//! Stands in for Azure in tests and demos: the part of Azure Resource Manager
-//! that holds managed identities, the part of Microsoft Graph that holds
-//! applications, and the part of Entra that exchanges a `ServiceAccount` token
-//! for an access token. See the crate's README.
-
-mod admin;
-mod app;
-mod application;
-mod arm;
-mod arm_error;
-mod assertion;
-mod bearer;
-mod entra;
-mod faults;
-mod gateway;
-mod graph;
-mod identity;
-mod issuers;
-mod journal;
-mod oauth_error;
-mod paging;
-mod resource_id;
-mod route;
-mod seed;
-mod settings;
-mod store;
-mod throttle;
-mod tls;
-mod validation;
+//! The emulator as a process: TLS, signals, and what it starts with. See the crate.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -35,14 +7,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum_server::tls_rustls::RustlsConfig;
+use azure_emulator::app::App;
+use azure_emulator::issuers::Issuers;
+use azure_emulator::settings::Settings;
+use azure_emulator::store::Store;
+use azure_emulator::{gateway, seed, tls};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
-
-use crate::app::App;
-use crate::issuers::Issuers;
-use crate::settings::Settings;
-use crate::store::Store;
 
 /// Azure Resource Manager (managed identities) and Entra's token endpoint, for tests.
 #[derive(Parser)]

@@ -1,0 +1,29 @@
+//! Stands in for Azure in tests and demos: the part of Azure Resource Manager
+//! that holds managed identities, the part of Microsoft Graph that holds
+//! applications, and the part of Entra that exchanges a `ServiceAccount` token
+//! for an access token. See the crate's README.
+
+mod admin;
+pub mod app;
+mod application;
+mod arm;
+mod arm_error;
+mod assertion;
+mod bearer;
+mod entra;
+mod faults;
+pub mod gateway;
+mod graph;
+mod identity;
+pub mod issuers;
+mod journal;
+mod oauth_error;
+mod paging;
+mod resource_id;
+mod route;
+pub mod seed;
+pub mod settings;
+pub mod store;
+mod throttle;
+pub mod tls;
+mod validation;
