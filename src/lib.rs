@@ -26,6 +26,7 @@
 //! | [`leader`] | which of several replicas works |
 //! | [`health`] | whether this process is ready, and alive |
 //! | [`metrics`] | what is measured by looking |
+//! | [`operator`] | all of that, put together |
 //! | [`serve`] | metrics and probes over HTTP |
 //! | [`cli`] | the `awi` command |
 
@@ -45,6 +46,7 @@ pub mod mandate;
 pub mod metrics;
 pub mod model;
 pub mod observe;
+pub mod operator;
 pub mod plan;
 pub mod pods;
 pub mod problem;

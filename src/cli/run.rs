@@ -1,17 +1,15 @@
-//! `awi run`: everything that the operator is made of, put together in one place.
+//! `awi run`: the operator as a process: its flags, signals and ports.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
-use futures::FutureExt;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-
 use uuid::Uuid;
 
 use super::{
@@ -21,15 +19,9 @@ use super::{
 };
 use crate::{
     api::OPERATOR,
-    azure::Identities,
-    controller::{self, Passes, Scope, Shared, WatchErrors, Watches},
-    health::Health,
-    issuers::IssuerHistory,
-    leader::{self, Candidate},
-    mandate::Mandate,
-    metrics,
+    controller::Scope,
     model::Issuer,
-    observe::{Exchanges, IssuerSource},
+    operator::{Operator, Settings},
     serve,
 };
 
@@ -97,99 +89,40 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 async fn operate(args: Args) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("awi");
     let (cloud, azure) = args.azure.connect()?;
-    azure.calls().register(&mut registry);
-    let mandate = Arc::new(if args.leader_election {
-        Mandate::elected()
-    } else {
-        Mandate::unlimited()
-    });
-    let exchanges = args
-        .verify_exchange
-        .then(|| Arc::new(Exchanges::new(azure.clone())));
-    let identities = Arc::new(Identities::new(azure, mandate.clone()));
-
     let mut config = Config::infer()
         .await
         .context("no Kubernetes cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
     // The controller tries again by itself; a client that does, too, holds a pass for minutes.
     config.default_retry = false;
     let own = args.namespace.filter(|namespace| !namespace.is_empty());
-    let namespace = own.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config)?;
-
-    let health = Arc::new(Health::default());
-    let passes = Arc::new(Passes::default());
-    passes.register(&mut registry);
-    let watch_errors = WatchErrors::default();
-    watch_errors.register(&mut registry);
-    let scopes: Vec<Watches> = scopes(args.watch_namespaces)
-        .iter()
-        .map(|scope| Watches::new(&client, scope, &health, &watch_errors))
-        .collect();
-    let measured = metrics::Sources {
-        mandate: mandate.clone(),
-        stores: scopes
-            .iter()
-            .map(|watches| watches.stores.clone())
-            .collect(),
-        identities: identities.clone(),
-        // What was not listed for two rounds is of no object any longer.
-        max_age: args.resync * 2,
-    };
-    measured.register(&mut registry);
-
-    let mut candidate = args.leader_election.then(|| {
-        let pod = std::env::var("POD_NAME").unwrap_or_else(|_| OPERATOR.into());
-        let me = format!("{pod}_{}", Uuid::new_v4());
-        let health = health.clone();
-        Candidate::new(client.clone(), &namespace, me, mandate.clone(), health)
-    });
-    let stop = stop_signal()?.boxed().shared();
+    let operator = Operator::new(
+        Settings {
+            namespace: own.unwrap_or_else(|| config.default_namespace.clone()),
+            scopes: scopes(args.watch_namespaces),
+            issuer: args.issuer,
+            audience: cloud.federation_audience,
+            verify_exchange: args.verify_exchange,
+            resync: args.resync,
+            candidate: args.leader_election.then(|| {
+                let pod = std::env::var("POD_NAME").unwrap_or_else(|_| OPERATOR.into());
+                format!("{pod}_{}", Uuid::new_v4())
+            }),
+        },
+        Client::try_from(config)?,
+        azure,
+        &mut registry,
+    );
+    let stop = stop_signal()?;
     if let Some(address) = args.http_address {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot serve at --http-address {address}"))?;
         tracing::info!(address = %listener.local_addr()?, "serving");
-        tokio::spawn(serve::serve(listener, registry, health.clone()));
+        let health = operator.health().clone();
+        tokio::spawn(serve::serve(listener, registry, health));
     }
     tracing::info!(endpoint = %cloud.endpoint, resync = ?args.resync, "started");
-    if let Some(candidate) = &mut candidate {
-        tokio::select! {
-            () = candidate.win() => {}
-            () = stop.clone() => {
-                // It may have been won just now.
-                candidate.resign().await;
-                return Ok(());
-            }
-        }
-    }
-    let shared = Shared {
-        history: Arc::new(IssuerHistory::new(client.clone(), &namespace)),
-        client,
-        identities,
-        mandate,
-        issuer: Arc::new(IssuerSource::new(args.issuer)),
-        exchanges,
-        passes,
-        health,
-        audience: cloud.federation_audience,
-        resync: args.resync,
-    };
-    let work = controller::run(&shared, scopes, stop);
-    match &mut candidate {
-        None => work.await,
-        Some(candidate) => {
-            let is_done = tokio::select! {
-                () = work => true,
-                () = candidate.hold() => false,
-            };
-            // Another replica works now; this one begins anew, knowing nothing.
-            anyhow::ensure!(is_done, "lost the Lease {}", leader::NAME);
-            candidate.resign().await;
-        }
-    }
-    tracing::info!("stopped");
-    Ok(())
+    operator.run(stop).await
 }
 
 /// The namespaces that are watched: all, unless some are named.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::channel::mpsc;
@@ -18,6 +18,7 @@ use kube::{
         reflector::ObjectRef,
     },
 };
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{
