@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures::channel::mpsc;
+use futures::{
+    FutureExt,
+    channel::mpsc,
+    future::{BoxFuture, Shared},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -45,6 +49,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// What all passes share.
 pub(super) struct Context {
     sources: Sources,
+    /// Resolves when all stores are filled: one future for all passes, since a store of kube-runtime
+    /// 5.0 wakes only the last of several tasks that wait for it.
+    filled: Shared<BoxFuture<'static, ()>>,
     sinks: Sinks,
     recorder: Recorder,
     passes: Arc<Passes>,
@@ -72,7 +79,9 @@ impl Context {
         resync: Duration,
         wake: mpsc::UnboundedSender<ObjectRef<Object>>,
     ) -> Self {
+        let stores = sources.stores.clone();
         Self {
+            filled: async move { stores.ready().await }.boxed().shared(),
             sources,
             sinks,
             recorder,
@@ -136,7 +145,7 @@ pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -
 
 async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     tokio::select! {
-        () = context.sources.stores.ready() => {}
+        () = context.filled.clone() => {}
         // They may never be, and nothing has begun yet.
         () = context.sinks.mandate.stopped() => return Next::await_change(),
     }
