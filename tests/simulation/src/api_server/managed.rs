@@ -73,10 +73,7 @@ impl Entry {
         if self.applies {
             return name;
         }
-        match &self.time {
-            None => format!("{name} using {}", self.version),
-            Some(time) => format!("{name} using {} at {time}", self.version),
-        }
+        format!("{name} using {}", self.version)
     }
 }
 

@@ -186,6 +186,10 @@ pub(super) fn merge(schema: &Schema, live: &Value, applied: &Value) -> Value {
         (Value::Array(ours), Value::Array(theirs)) if !schema.is_atomic(applied) => {
             Value::Array(merge_lists(schema, ours, theirs))
         }
+        // Nothing is applied to it.
+        (Value::Object(_) | Value::Array(_), Value::Null) if !schema.is_atomic(live) => {
+            live.clone()
+        }
         _ => applied.clone(),
     }
 }

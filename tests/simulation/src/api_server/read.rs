@@ -18,8 +18,13 @@ use super::{
 pub(super) fn answer(store: &Store, target: &Target, version: u64) -> Result<Answer, Refusal> {
     match target.name {
         Some(name) => {
-            if !matches!(target.subresource, None | Some("status")) {
-                return Err(Refusal::unknown_path());
+            match target.subresource {
+                None => {}
+                Some("status") if target.kind.has_status => {}
+                Some("status") if target.kind.custom => {
+                    return Err(Refusal::not_found(target.kind, name));
+                }
+                Some(_) => return Err(Refusal::unknown_path()),
             }
             not_in_future(store, target)?;
             let found = store.get_at(target.kind, &key(target.namespace, name), version);
@@ -108,6 +113,9 @@ fn list(store: &Store, target: &Target, version: u64) -> Result<Answer, Refusal>
     };
     let page: Vec<_> = matching.by_ref().take(limit).collect();
     let mut metadata = json!({ "resourceVersion": version.to_string() });
+    if kind.custom && !target.metadata_only {
+        metadata["continue"] = "".into();
+    }
     if let Some((next, _)) = matching.next() {
         metadata["continue"] = format!("{version}:{next}").into();
         if selector.is_empty() {

@@ -284,6 +284,11 @@ impl Cause {
         Self::invalid(field, value, "field is immutable")
     }
 
+    pub fn keeps_rules_from_being_checked(&self) -> bool {
+        let is_of_metadata = self.field.starts_with("metadata.");
+        !is_of_metadata && !matches!(self.reason, "FieldValueInvalid" | "FieldValueDuplicate")
+    }
+
     /// What is said after all others of our own kinds.
     pub fn rules_unchecked() -> Self {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
@@ -354,6 +359,7 @@ impl Cause {
 
     pub fn wrong_format(field: &str, value: &str, format: &str) -> Self {
         let why = format!("{field} in body must be of type {format}: {value:?}");
-        Self::invalid(field, &format!("{value:?}"), &why)
+        let message = format!("Invalid value: {value:?}: {why}");
+        Self::new("FieldValueTypeInvalid", field, message)
     }
 }

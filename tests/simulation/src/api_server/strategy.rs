@@ -14,13 +14,16 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
     if !object.is_object() {
         return Err(Refusal::bad_request("the object is no JSON object"));
     }
-    for (field, expected) in [
-        ("apiVersion", kind.api_version()),
-        ("kind", kind.kind.into()),
-    ] {
+    let (version, name) = (kind.api_version(), kind.kind);
+    for (field, expected) in [("apiVersion", version.as_str()), ("kind", name)] {
         match &object[field] {
             Value::Null => object[field] = expected.into(),
-            Value::String(found) if *found == expected => {}
+            Value::String(found) if found == expected => {}
+            found if kind.custom => {
+                let cause = Cause::invalid(field, &found.to_string(), &format!("must be {expected}"));
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                return Err(Refusal::invalid(kind, name, &[cause]));
+            }
             found => {
                 return Err(Refusal::bad_request(format!(
                     "{field} in the data ({found}) does not match the expected {field} ({expected})"
@@ -39,11 +42,18 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
         kind.schema().fill_in(object);
     } else {
         drop_nulls(object);
+        if let Some(fields) = object.as_object_mut() {
+            let is_empty = |value: &Value| *value == json!({}) || *value == json!([]);
+            fields.retain(|key, value| !(OMITTED.contains(&key.as_str()) && is_empty(value)));
+        }
         defaults::fill_in(kind, object);
         complete(object, kind.zero());
     }
     Ok(())
 }
+
+/// Fields that are left out when they are empty.
+const OMITTED: [&str; 5] = ["data", "binaryData", "subjects", "secrets", "imagePullSecrets"];
 
 /// Fields of Go's structs that are left out when they are empty.
 fn drop_empty(metadata: &mut Value) {
@@ -232,7 +242,7 @@ fn check(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     }
     if kind.custom {
         kind.schema().check("", object, causes);
-        if !causes.is_empty() {
+        if causes.iter().any(Cause::keeps_rules_from_being_checked) {
             causes.push(Cause::rules_unchecked());
         }
     }

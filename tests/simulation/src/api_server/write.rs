@@ -264,23 +264,16 @@ impl Store {
             ));
         }
         let author = author(request, target, "apply");
-        let mut applied = request::json(request)?;
+        let applied = request::json(request)?;
         if applied["apiVersion"] != kind.api_version().as_str() {
-            let given = applied["apiVersion"].as_str().unwrap_or_default();
-            let expected = kind.api_version();
-            return Err(Refusal::bad_request(format!(
-                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {expected}"
-            )));
+            let text = |key: &str| applied[key].as_str().unwrap_or_default();
+            let (version, kind) = (text("apiVersion"), text("kind"));
+            let slash = if version.contains('/') { "" } else { "/" };
+            let why = format!("invalid object type: {slash}{version}, Kind={kind}");
+            return Err(Refusal::bad_request(why));
         }
         if applied["metadata"].get("managedFields").is_some() {
             return Err(Refusal::bad_request("metadata.managedFields must be nil"));
-        }
-        for (field, value) in [("name", Some(name)), ("namespace", target.namespace)] {
-            if applied["metadata"].get(field).is_none()
-                && let Some(value) = value
-            {
-                applied["metadata"][field] = value.into();
-            }
         }
         let writer = writer(target, &author, now);
         let stored = self.get(kind, &key(target.namespace, name)).cloned();
@@ -288,7 +281,6 @@ impl Store {
         let before = live.as_deref().unwrap_or(kind.zero());
         let mut object = writer.apply(before, &applied, target.query.force)?;
         decode(kind, &mut object)?;
-        same_place(&mut object, target)?;
         let Some(stored) = &stored else {
             if let Some(uid) = object["metadata"]["uid"].as_str() {
                 let why = format!(
@@ -299,9 +291,11 @@ impl Store {
             if target.subresource.is_some() {
                 return Err(Refusal::not_found(kind, name));
             }
+            same_place(&mut object, target)?;
             let created = self.insert(&author, kind, object, now)?;
             return Ok(object_answer(201, target, &created));
         };
+        same_place(&mut object, target)?;
         let updated = self.update(&author, target, stored, object)?;
         Ok(object_answer(200, target, &updated))
     }
@@ -592,6 +586,11 @@ fn same_place(object: &mut Value, target: &Target) -> Result<(), Refusal> {
 }
 
 fn wrong_name(given: &str, name: &str) -> Refusal {
+    if given.is_empty() {
+        return Refusal::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ));
+    }
     Refusal::bad_request(format!(
         "the name of the object ({given}) does not match the name on the URL ({name})"
     ))
