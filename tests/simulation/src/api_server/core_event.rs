@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     kinds::{EVENTS, KINDS, Kind},
-    strategy::complete,
+    refusal::Cause,
+    strategy::{complete, remove},
 };
 
 /// The names of fields in `events.k8s.io` and in the core.
@@ -40,7 +41,7 @@ pub(super) fn stored(kind: &Kind, object: Value) -> Value {
     object["apiVersion"] = KINDS[EVENTS].api_version().into();
     for key in ["reportingController", "reportingInstance"] {
         if object[key] == "" {
-            super::strategy::remove(&mut object, key);
+            remove(&mut object, key);
         }
     }
     complete(&mut object, KINDS[EVENTS].zero());
@@ -56,4 +57,65 @@ fn renamed(mut object: Value, names: [(&str, &str); 7]) -> Value {
         }
     }
     object
+}
+
+/// Longest note.
+const NOTE: usize = 1024;
+
+/// What an event has to say; those of old, without a time, say less.
+pub(super) fn check_new(event: &Value, causes: &mut Vec<Cause>) {
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    if event["eventTime"].is_null() {
+        // Of the core's, there is one of these at least.
+        if event["deprecatedFirstTimestamp"].is_null() && event.get("deprecatedCount").is_none() {
+            causes.push(Cause::required("eventTime"));
+        }
+        return;
+    }
+    for key in [
+        "reportingController",
+        "reportingInstance",
+        "action",
+        "reason",
+    ] {
+        if text(key).is_empty() {
+            causes.push(Cause::required(key));
+        }
+    }
+    let limits = [
+        ("reportingInstance", "reportingInstance", 128),
+        ("action", "action", 128),
+    ];
+    let more = [("reason", "reason", 128), ("note", "message", NOTE)];
+    for (key, name, most) in limits.into_iter().chain(more) {
+        if text(key).len() > most {
+            let why = format!("can have at most {most} characters");
+            causes.push(Cause::invalid(name, "\"\"", &why));
+        }
+    }
+}
+
+/// Nothing but how often it was seen changes.
+pub(super) fn check_changed(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+    if new["eventTime"].is_null() {
+        return;
+    }
+    let series = &new["series"];
+    if *series != old["series"] && series["count"].as_i64().is_some_and(|count| count < 2) {
+        causes.push(Cause::invalid(
+            "series.count",
+            "\"\"",
+            "should be at least 2",
+        ));
+    }
+    for (key, name) in [
+        ("reason", "reason"),
+        ("note", "message"),
+        ("type", "type"),
+        ("action", "action"),
+    ] {
+        if new.get(key) != old.get(key) {
+            causes.push(Cause::immutable(name, &new[key].to_string()));
+        }
+    }
 }

@@ -66,11 +66,9 @@ fn workload(kind: &Kind, spec: &mut Value) {
                 "RollingUpdate".into()
             });
             if spec["updateStrategy"]["type"] == "RollingUpdate" {
-                absent(
-                    &mut spec["updateStrategy"]["rollingUpdate"],
-                    "partition",
-                    || 0.into(),
-                );
+                let update = &mut spec["updateStrategy"]["rollingUpdate"];
+                absent(update, "partition", || 0.into());
+                absent(update, "maxUnavailable", || 1.into());
             }
         }
         _ => {

@@ -23,8 +23,12 @@ const COLLECTOR: Author = Author {
 pub(super) fn collect(store: &mut Store, now: Timestamp) {
     let kinds = || KINDS.iter().filter(|kind| !kind.is_view());
     for kind in kinds() {
-        let all: Vec<Arc<Value>> = store.all(kind).map(|(_, object)| object.clone()).collect();
-        for object in all {
+        let all: Vec<String> = store.all(kind).map(|(key, _)| key.clone()).collect();
+        for key in all {
+            // What was done for another may have been done to it.
+            let Some(object) = store.get(kind, &key).cloned() else {
+                continue;
+            };
             let metadata = &object["metadata"];
             if namespace_ends(store, metadata) || is_orphaned(store, metadata) {
                 delete(store, kind, metadata, now);

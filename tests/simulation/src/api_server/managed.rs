@@ -117,6 +117,10 @@ impl Writer<'_> {
         if let Some(metadata) = new["metadata"].as_object_mut() {
             metadata.remove("managedFields");
         }
+        // Once nobody is known to manage anything, it is not known who manages what is new.
+        if entries.is_empty() && live["metadata"].get("uid").is_some() {
+            return;
+        }
         let mut difference = compare(self.kind.schema(), live, new);
         self.leave_out(&mut difference.removed);
         self.leave_out(&mut difference.modified);
@@ -154,9 +158,26 @@ impl Writer<'_> {
         write(new, entries);
     }
 
+    /// An object whose managers nobody knows, with all that is in it booked on one that stands for them.
+    fn before_first_apply(&self, live: &Value) -> Option<Value> {
+        let metadata = &live["metadata"];
+        if metadata.get("managedFields").is_some() || metadata.get("uid").is_none() {
+            return None;
+        }
+        let mut booked = live.clone();
+        let before = Self {
+            manager: "before-first-apply",
+            ..*self
+        };
+        before.update(self.kind.zero(), &mut booked);
+        Some(booked)
+    }
+
     /// The live object with the configuration applied to it.
     pub fn apply(&self, live: &Value, applied: &Value, force: bool) -> Result<Value, Refusal> {
         let schema = self.kind.schema();
+        let first = self.before_first_apply(live);
+        let live = first.as_ref().unwrap_or(live);
         let mut entries = read(live);
         let subresource = self.subresource.unwrap_or_default();
         let is_mine = |entry: &Entry| {
@@ -181,12 +202,12 @@ impl Writer<'_> {
             }
             _ => merged,
         };
-        drop_nulls(&mut new);
-
         let mut difference = compare(schema, &live, &new);
         self.leave_out(&mut difference.removed);
         self.leave_out(&mut difference.modified);
         self.leave_out(&mut difference.added);
+        let is_same = new == live;
+        drop_nulls(&mut new);
         let mut taken = difference.modified;
         taken.union(&difference.added);
         let mut conflicts = Vec::new();
@@ -202,7 +223,7 @@ impl Writer<'_> {
             return Err(Refusal::owned_by_others(&conflicts));
         }
         strip(&mut mine);
-        let time = if new == live {
+        let time = if is_same {
             last.and_then(|last| last.time)
         } else {
             Some(self.now.to_owned())
@@ -235,11 +256,7 @@ impl Writer<'_> {
         };
         let last = named(last.clone());
         let all = named(fields_of(schema, merged));
-        let kept = |value: &Value| {
-            let mut value = value.clone();
-            drop_nulls(&mut value);
-            named(fields_of(schema, &value))
-        };
+        let kept = |value: &Value| named(fields_of(schema, value));
 
         // What others own is put back.
         let mut owned = mine.clone();

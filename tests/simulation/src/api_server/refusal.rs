@@ -148,10 +148,13 @@ impl Refusal {
     }
 
     pub fn invalid_kind(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
-        let texts: Vec<String> = causes
-            .iter()
-            .map(|cause| format!("{}: {}", cause.field, cause.message))
-            .collect();
+        let mut texts: Vec<String> = Vec::new();
+        for cause in causes {
+            let text = format!("{}: {}", cause.field, cause.message);
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let text = match texts.as_slice() {
             [one] => one.clone(),
             _ => format!("[{}]", texts.join(", ")),
@@ -216,7 +219,7 @@ impl Refusal {
         Self {
             code: 504,
             reason: "Timeout",
-            message: format!("Too large resource version: {asked}, current: {current}"),
+            message: format!("Timeout: Too large resource version: {asked}, current: {current}"),
             details: Some(json!({
                 "causes": [{
                     "reason": "ResourceVersionTooLarge",
@@ -285,8 +288,12 @@ impl Cause {
     }
 
     pub fn keeps_rules_from_being_checked(&self) -> bool {
-        let is_of_metadata = self.field.starts_with("metadata.");
-        !is_of_metadata && !matches!(self.reason, "FieldValueInvalid" | "FieldValueDuplicate")
+        let may_be = [
+            "FieldValueInvalid",
+            "FieldValueDuplicate",
+            "FieldValueForbidden",
+        ];
+        !may_be.contains(&self.reason)
     }
 
     /// What is said after all others of our own kinds.

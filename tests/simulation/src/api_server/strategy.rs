@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    defaults,
-    kinds::{DEPLOYMENTS, Kind, LEASES, NAMESPACES, PODS, ROLE_BINDINGS},
+    core_event, defaults,
+    kinds::{DEPLOYMENTS, EVENTS, Kind, LEASES, NAMESPACES, PODS, ROLE_BINDINGS},
     managed::drop_nulls,
     refusal::{Cause, Refusal},
 };
@@ -20,7 +20,8 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
             Value::Null => object[field] = expected.into(),
             Value::String(found) if found == expected => {}
             found if kind.custom => {
-                let cause = Cause::invalid(field, &found.to_string(), &format!("must be {expected}"));
+                let cause =
+                    Cause::invalid(field, &found.to_string(), &format!("must be {expected}"));
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 return Err(Refusal::invalid(kind, name, &[cause]));
             }
@@ -46,14 +47,33 @@ pub(super) fn decode(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
             let is_empty = |value: &Value| *value == json!({}) || *value == json!([]);
             fields.retain(|key, value| !(OMITTED.contains(&key.as_str()) && is_empty(value)));
         }
+        drop_empty_lists(object);
         defaults::fill_in(kind, object);
         complete(object, kind.zero());
     }
     Ok(())
 }
 
+/// Lists that are empty are not stored.
+fn drop_empty_lists(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, value| *value != json!([]) || key == "managedFields");
+            map.values_mut().for_each(drop_empty_lists);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_empty_lists),
+        _ => {}
+    }
+}
+
 /// Fields that are left out when they are empty.
-const OMITTED: [&str; 5] = ["data", "binaryData", "subjects", "secrets", "imagePullSecrets"];
+const OMITTED: [&str; 5] = [
+    "data",
+    "binaryData",
+    "subjects",
+    "secrets",
+    "imagePullSecrets",
+];
 
 /// Fields of Go's structs that are left out when they are empty.
 fn drop_empty(metadata: &mut Value) {
@@ -108,6 +128,9 @@ pub(super) fn before_create(kind: &Kind, object: &mut Value) -> Result<(), Refus
     }
     let mut causes = Vec::new();
     check(kind, object, &mut causes);
+    if kind.store == EVENTS {
+        core_event::check_new(object, &mut causes);
+    }
     refuse_if(kind, object, &causes)
 }
 
@@ -147,17 +170,24 @@ pub(super) fn before_update(
     keep_metadata(kind, subresource, new, old);
     let mut causes = Vec::new();
     check_metadata(new, old, &mut causes);
+    if kind.custom {
+        // Two look at it.
+        causes.extend_from_within(..);
+    }
     check(kind, new, &mut causes);
+    if kind.store == EVENTS {
+        core_event::check_changed(new, old, &mut causes);
+    }
     if kind.store == ROLE_BINDINGS && new["roleRef"] != old["roleRef"] {
         let reference = &new["roleRef"];
         let part = |key: &str| reference[key].as_str().unwrap_or_default();
         let value = format!(
-            "{{\"apiGroup\":{:?},\"kind\":{:?},\"name\":{:?}}}",
+            "{{\"APIGroup\":{:?},\"Kind\":{:?},\"Name\":{:?}}}",
             part("apiGroup"),
             part("kind"),
             part("name")
         );
-        causes.push(Cause::invalid("roleRef", &value, "cannot change roleRef"));
+        causes.push(Cause::immutable("roleRef", &value));
     }
     refuse_if(kind, new, &causes)
 }
@@ -260,7 +290,8 @@ fn refuse_if(kind: &Kind, object: &Value, causes: &[Cause]) -> Result<(), Refusa
         return Ok(());
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    Err(Refusal::invalid(kind, name, causes))
+    let group = if kind.store == EVENTS { "" } else { kind.group };
+    Err(Refusal::invalid_kind(group, kind.kind, name, causes))
 }
 
 pub(super) fn remove(object: &mut Value, key: &str) {

@@ -2,12 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::both::{Both, Step, apply, create, get, named, patch, replace};
+use crate::both::{Both, Step, apply, create, delete, get, named, patch, replace};
 
 const ACCOUNTS: &str = "/api/v1/namespaces/here/serviceaccounts";
 
 /// Who manages a request is of no use.
-const TOKEN: &[&str] = &["/kind", "/apiVersion", "/metadata/name", "/metadata/uid", "/spec", "/status"];
+const TOKEN: &[&str] = &[
+    "/kind",
+    "/apiVersion",
+    "/metadata/name",
+    "/metadata/uid",
+    "/spec",
+    "/status",
+];
 
 /// Applies these annotations.
 fn annotate(manager: &str, annotations: Value) -> Step {
@@ -98,6 +105,45 @@ pub async fn compare(both: &mut Both) {
     ])
     .await;
 
+    // An account of which nobody is known to manage anything.
+    let bare = format!("{ACCOUNTS}/bare");
+    both.run([
+        create(ACCOUNTS, json!({ "metadata": named("bare", json!({})) })),
+        patch(
+            bare.clone(),
+            json!({ "metadata": { "annotations": { "x/client-id": "0", "own": "y" } } }),
+        ),
+        apply(
+            format!("{bare}?fieldManager=awi.a"),
+            json!({
+                "apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": { "annotations": { "x/client-id": "1" } },
+            }),
+        ),
+        apply(
+            format!("{bare}?fieldManager=awi.a&force=true"),
+            json!({
+                "apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": { "annotations": { "x/client-id": "1" } },
+            }),
+        ),
+        // In and out of a selection.
+        patch(
+            bare.clone(),
+            json!({ "metadata": { "labels": { "component": "worker" } } }),
+        ),
+        patch(
+            bare.clone(),
+            json!({ "metadata": { "labels": { "component": "other" } } }),
+        ),
+        patch(
+            bare.clone(),
+            json!({ "metadata": { "labels": { "component": "worker" } } }),
+        ),
+        delete(bare, json!(null)),
+    ])
+    .await;
+
     let token = format!("{ACCOUNTS}/worker/token");
     both.run([
         create(token.clone(), json!({ "spec": { "audiences": ["api://AzureADTokenExchange"], "expirationSeconds": 600 } })).only(TOKEN),
@@ -112,6 +158,16 @@ pub async fn compare(both: &mut Both) {
         create(format!("{ACCOUNTS}/none/token"), json!({ "spec": { "audiences": ["a"] } })),
     ])
     .await;
-    both.watch(&format!("{ACCOUNTS}?labelSelector=component"), "accounts", false).await;
-    both.watch(&format!("{ACCOUNTS}?labelSelector=component%3Dworker"), "accounts", true).await;
+    both.watch(
+        &format!("{ACCOUNTS}?labelSelector=component"),
+        "accounts",
+        false,
+    )
+    .await;
+    both.watch(
+        &format!("{ACCOUNTS}?labelSelector=component%3Dworker"),
+        "accounts",
+        true,
+    )
+    .await;
 }

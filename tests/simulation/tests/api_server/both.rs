@@ -120,7 +120,6 @@ impl Both {
     }
 
     pub async fn ask(&mut self, step: Step) {
-        println!("{:?} {} {}", Timestamp::now(), step.method, step.path);
         let (code, mut real) = self.real(&step).await;
         let (memory_code, mut memory) = self.in_memory(&step);
         let what = format!("{} {}", step.method, step.path);
@@ -130,8 +129,9 @@ impl Both {
         }
         if code != memory_code {
             let (real, memory) = (&real["message"], &memory["message"]);
-            self.differences
-                .push(format!("{what}: {code} {real}, in memory {memory_code} {memory}"));
+            self.differences.push(format!(
+                "{what}: {code} {real}, in memory {memory_code} {memory}"
+            ));
             return;
         }
         let Some(parts) = step.only else {
@@ -166,7 +166,15 @@ impl Both {
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        self.differences.push(format!("GET {path}: not {code} with both"));
+        self.differences
+            .push(format!("GET {path}: not {code} with both"));
+    }
+
+    /// As if both had answered this.
+    pub fn remember(&mut self, name: &'static str, answer: &Value) {
+        for side in [&mut self.real_side, &mut self.memory_side] {
+            side.saved.insert(name, answer.clone());
+        }
     }
 
     /// Compares all events since the list that was saved under `since`.
@@ -187,18 +195,26 @@ impl Both {
         let built = self.real_side.request(&step).map(Body::from);
         let answer = self.client.send(built).await.unwrap();
         let bytes = answer.into_body().collect_bytes().await.unwrap();
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let mut real: Value = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()).collect();
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        let mut real: Value = lines
+            .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+            .collect();
 
         let step = request(&from(&self.memory_side));
         let watch = ApiServer::watch(&self.memory_side.request(&step)).unwrap();
-        let events = self.memory.events(&watch, watch.from, self.memory.version());
+        let events = self
+            .memory
+            .events(&watch, watch.from, self.memory.version());
         let lines = match events {
             Ok(events) => events.into_iter().map(|(_, line)| line).collect(),
             Err(expired) => vec![expired.event],
         };
-        let mut memory: Value =
-            lines.iter().map(|line| serde_json::from_slice::<Value>(line).unwrap()).collect();
+        let mut memory: Value = lines
+            .iter()
+            .map(|line| serde_json::from_slice::<Value>(line).unwrap())
+            .collect();
         self.real_side.normalise(&mut real);
         self.memory_side.normalise(&mut memory);
         diff(&what, "", Some(&real), Some(&memory), &mut self.differences);
@@ -254,7 +270,9 @@ impl Side {
 
     /// Calls uids, versions and times by what both can have in common.
     fn normalise(&mut self, value: &mut Value) {
-        let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        let is_list = value["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("List"));
         if is_list {
             value["metadata"]["resourceVersion"] = "a list's".into();
         }
@@ -265,7 +283,11 @@ impl Side {
         match value {
             Value::Object(map) => {
                 self.generated_name(map);
-                let keys: Vec<String> = map.keys().filter(|key| key.contains("uid")).cloned().collect();
+                let keys: Vec<String> = map
+                    .keys()
+                    .filter(|key| key.contains("uid"))
+                    .cloned()
+                    .collect();
                 for key in keys {
                     let value = map.remove(&key).unwrap_or_default();
                     map.insert(self.text(&key), value);
@@ -276,7 +298,9 @@ impl Side {
                         ("resourceVersion", Value::String(version)) if version != "a list's" => {
                             *version = self.label("version", version);
                         }
-                        ("continue", Value::String(text)) if !text.is_empty() => *text = "some".into(),
+                        ("continue", Value::String(text)) if !text.is_empty() => {
+                            *text = "some".into()
+                        }
                         ("token", Value::String(text)) => *text = "opaque".into(),
                         ("managedFields", Value::Array(entries)) => {
                             entries.sort_by_key(|entry| {
@@ -307,9 +331,17 @@ impl Side {
     }
 
     fn label(&mut self, what: &str, found: &str) -> String {
-        let next = self.labels.values().filter(|label| label.starts_with(what)).count() + 1;
+        let next = self
+            .labels
+            .values()
+            .filter(|label| label.starts_with(what))
+            .count()
+            + 1;
         let label = || format!("{what} {next}");
-        self.labels.entry(found.to_owned()).or_insert_with(label).clone()
+        self.labels
+            .entry(found.to_owned())
+            .or_insert_with(label)
+            .clone()
     }
 
     fn text(&self, text: &str) -> String {
@@ -359,7 +391,13 @@ fn diff(what: &str, at: &str, real: Option<&Value>, memory: Option<&Value>, out:
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
             for index in 0..a.len().max(b.len()) {
-                diff(what, &format!("{at}/{index}"), a.get(index), b.get(index), out);
+                diff(
+                    what,
+                    &format!("{at}/{index}"),
+                    a.get(index),
+                    b.get(index),
+                    out,
+                );
             }
         }
         _ => {

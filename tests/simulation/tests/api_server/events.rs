@@ -22,9 +22,12 @@ fn event(name: &str, more: Value) -> Value {
 pub async fn compare(both: &mut Both) {
     let events = "/apis/events.k8s.io/v1/namespaces/here/events";
     let old = "/api/v1/namespaces/here/events";
-    let mut again = event("one", json!({
-        "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z" },
-    }));
+    let mut again = event(
+        "one",
+        json!({
+            "series": { "count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z" },
+        }),
+    );
     both.run([
         create(events, event("one", json!({}))),
         create(events, event("one", json!({}))),
@@ -32,7 +35,10 @@ pub async fn compare(both: &mut Both) {
         get(format!("{old}/one")),
         get(format!("{old}?fieldSelector=involvedObject.name%3Dworker")),
         get(format!("{events}?fieldSelector=regarding.name%3Dnobody")),
-        create(events, event("two", json!({ "action": "", "note": "x".repeat(1025) }))),
+        create(
+            events,
+            event("two", json!({ "action": "", "note": "x".repeat(1025) })),
+        ),
         create(events, event("two", json!({ "eventTime": null }))),
     ])
     .await;
@@ -40,13 +46,16 @@ pub async fn compare(both: &mut Both) {
     again["note"] = "Something else.".into();
     both.run([
         patch(format!("{events}/one"), again),
-        create(old, json!({
-            "metadata": named("classic", json!({ "namespace": "here" })),
-            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "here" },
-            "reason": "Old", "message": "m", "type": "Warning", "count": 1,
-            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z",
-            "source": { "component": "kubelet" },
-        })),
+        create(
+            old,
+            json!({
+                "metadata": named("classic", json!({ "namespace": "here" })),
+                "involvedObject": { "kind": "Pod", "name": "p", "namespace": "here" },
+                "reason": "Old", "message": "m", "type": "Warning", "count": 1,
+                "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:00:00Z",
+                "source": { "component": "kubelet" },
+            }),
+        ),
         get(format!("{events}/classic")),
     ])
     .await;

@@ -136,7 +136,12 @@ pub async fn compare(both: &mut Both) {
     ])
     .await;
     both.watch(&all, "identities", false).await;
-    both.watch(&format!("{API}/airflowworkloadidentities?fieldSelector=metadata.name%3Dprod"), "identities", true).await;
+    both.watch(
+        &format!("{API}/airflowworkloadidentities?fieldSelector=metadata.name%3Dprod"),
+        "identities",
+        true,
+    )
+    .await;
 }
 
 async fn refused(both: &mut Both, all: &str) {
@@ -148,7 +153,6 @@ async fn refused(both: &mut Both, all: &str) {
         json!({ "spec": spec(json!({ "federation": { "credentialName": "a" } })) }),
         json!({ "spec": spec(json!({ "federation": { "credentialName": "a b c" } })) }),
         json!({ "spec": spec(json!({ "connections": [{ "azure": {} }] })) }),
-        json!({ "spec": spec(json!({ "connections": [{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }] })) }),
         json!({ "spec": spec(json!({ "airflow": { "components": ["worker", "worker", "cook"] } })) }),
         json!({ "spec": spec(json!({ "airflow": { "helmRelease": "x".repeat(60) } })) }),
         json!({ "spec": { "identity": { "application": { "appId": "x" }, "tenantId": "00000000-0000-0000-0000-000000000001" } } }),
@@ -162,6 +166,11 @@ async fn refused(both: &mut Both, all: &str) {
         both.run([create(all, object)]).await;
     }
     both.run([
+        // A rule of the CRD says the same in other words.
+        create(all, json!({
+            "apiVersion": VERSION, "kind": "AirflowWorkloadIdentity", "metadata": named("bad", json!({})),
+            "spec": spec(json!({ "connections": [{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }] })),
+        })).only(&["/reason", "/details/causes/0"]),
         create(all, json!({ "apiVersion": VERSION, "kind": "Secret", "metadata": named("bad", json!({})) })).only(&["/reason"]),
         create(all, json!({ "apiVersion": VERSION, "kind": "AirflowWorkloadIdentity", "metadata": {}, "spec": spec(json!({})) })),
     ])

@@ -21,7 +21,8 @@ fn role(verbs: &[&str]) -> Value {
 }
 
 fn binding(accounts: &[&str]) -> Value {
-    let subject = |name: &&str| json!({ "kind": "ServiceAccount", "name": name, "namespace": "here" });
+    let subject =
+        |name: &&str| json!({ "kind": "ServiceAccount", "name": name, "namespace": "here" });
     json!({
         "apiVersion": VERSION, "kind": "RoleBinding",
         "metadata": named("reader", json!({})),

@@ -39,7 +39,7 @@ fn pod(name: &str, more: Value) -> Value {
     json!({ "metadata": named(name, json!({ "labels": { "run": name } })), "spec": spec })
 }
 
-/// Its controller writes the status, whenever it comes to it.
+/// Their controllers write the status, whenever they come to it, and annotations.
 const WITHOUT_STATUS: &[&str] = &["/spec", "/metadata/generation", "/metadata/name", "/kind"];
 
 /// What admission adds is not all there.
@@ -61,29 +61,78 @@ const OF_A_POD: &[&str] = &[
 ];
 
 pub async fn compare(both: &mut Both) {
-    let restart = |change: &str| {
-        json!({ "spec": { "template": { "metadata": { "annotations": { "restarted": change } } } } })
-    };
+    let restart = |change: &str| json!({ "spec": { "template": { "metadata": { "annotations": { "restarted": change } } } } });
     let guarded = |name: &str| {
         let mut patch = restart("2");
         patch["metadata"] = json!({ "uid": format!("<{name}/metadata/uid>") });
         patch
     };
     both.run([
-        create(format!("{APPS}/daemonsets?fieldManager=us"), workload("ds", "DaemonSet", json!({}))).save("ds"),
-        patch(format!("{APPS}/daemonsets/ds?fieldManager=op"), guarded("ds")),
-        patch(format!("{APPS}/daemonsets/ds?fieldManager=op"), guarded("ds")).metadata(),
-        patch(format!("{APPS}/daemonsets/ds"), json!({ "metadata": { "annotations": { "a": "b" } } })),
-        patch(format!("{APPS}/daemonsets/ds/status"), json!({ "status": { "observedGeneration": 2 }, "spec": { "revisionHistoryLimit": 1 } })),
-        patch(format!("{APPS}/daemonsets/ds"), json!({ "status": { "observedGeneration": 3 } })),
+        create(
+            format!("{APPS}/daemonsets?fieldManager=us"),
+            workload("ds", "DaemonSet", json!({})),
+        )
+        .save("ds")
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/daemonsets/ds?fieldManager=op"),
+            guarded("ds"),
+        )
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/daemonsets/ds?fieldManager=op"),
+            guarded("ds"),
+        )
+        .metadata()
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/daemonsets/ds"),
+            json!({ "metadata": { "annotations": { "a": "b" } } }),
+        )
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/daemonsets/ds/status"),
+            json!({ "status": { "observedGeneration": 2 }, "spec": { "revisionHistoryLimit": 1 } }),
+        )
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/daemonsets/ds"),
+            json!({ "status": { "observedGeneration": 3 } }),
+        )
+        .only(WITHOUT_STATUS),
         delete(format!("{APPS}/daemonsets/ds"), json!(null)),
-        create(format!("{APPS}/deployments"), workload("d", "Deployment", json!({ "replicas": 0 }))).only(WITHOUT_STATUS).save("d"),
+        create(
+            format!("{APPS}/deployments"),
+            workload("d", "Deployment", json!({ "replicas": 0 })),
+        )
+        .only(WITHOUT_STATUS)
+        .save("d"),
         patch(format!("{APPS}/deployments/d"), guarded("d")).only(WITHOUT_STATUS),
-        patch(format!("{APPS}/deployments/d"), json!({ "spec": { "replicas": 0 } })).only(WITHOUT_STATUS),
-        patch(format!("{APPS}/deployments/d"), json!({ "metadata": { "labels": { "x": "y" } } })).only(&["/spec", "/metadata/labels"]),
-        create(format!("{APPS}/statefulsets"), workload("s", "StatefulSet", json!({ "replicas": 0, "serviceName": "s" }))).only(WITHOUT_STATUS).save("s"),
+        patch(
+            format!("{APPS}/deployments/d"),
+            json!({ "spec": { "replicas": 0 } }),
+        )
+        .only(WITHOUT_STATUS),
+        patch(
+            format!("{APPS}/deployments/d"),
+            json!({ "metadata": { "labels": { "x": "y" } } }),
+        )
+        .only(&["/spec", "/metadata/labels"]),
+        create(
+            format!("{APPS}/statefulsets"),
+            workload(
+                "s",
+                "StatefulSet",
+                json!({ "replicas": 0, "serviceName": "s" }),
+            ),
+        )
+        .only(WITHOUT_STATUS)
+        .save("s"),
         patch(format!("{APPS}/statefulsets/s"), guarded("s")).only(WITHOUT_STATUS),
-        patch(format!("{APPS}/statefulsets/s"), json!({ "metadata": { "uid": "00000000-0000-0000-0000-000000000000" } })),
+        patch(
+            format!("{APPS}/statefulsets/s"),
+            json!({ "metadata": { "uid": "00000000-0000-0000-0000-000000000000" } }),
+        ),
         patch(format!("{APPS}/statefulsets/none"), restart("1")),
         delete(format!("{APPS}/statefulsets/s"), json!(null)),
         delete(format!("{APPS}/deployments/d"), json!(null)),
