@@ -107,7 +107,9 @@ impl Schema {
             (Shape::Map(of), Value::Object(map)) => map.values_mut().for_each(|v| of.prune(v)),
             (_, Value::Array(items)) => {
                 let of = self.inner();
-                items.iter_mut().for_each(|item| of.prune(item));
+                for item in items {
+                    of.prune(item);
+                }
             }
             _ => {}
         }
@@ -131,7 +133,9 @@ impl Schema {
             (Shape::Map(of), Value::Object(map)) => map.values_mut().for_each(|v| of.fill_in(v)),
             (_, Value::Array(items)) => {
                 let of = self.inner();
-                items.iter_mut().for_each(|item| of.fill_in(item));
+                for item in items {
+                    of.fill_in(item);
+                }
             }
             _ => {}
         }

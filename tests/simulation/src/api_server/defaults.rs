@@ -38,8 +38,7 @@ pub(super) fn fill_in(kind: &Kind, object: &mut Value) {
 }
 
 /// What a pod is when it is created.
-pub(super) fn pod_status(pod: &Value) -> Value {
-    let _ = pod;
+pub(super) fn pod_status() -> Value {
     json!({ "phase": "Pending", "qosClass": "BestEffort" })
 }
 

@@ -10,6 +10,8 @@ use super::{
 };
 
 /// A kind in one version.
+#[expect(clippy::struct_excessive_bools, reason = "a table")]
+#[expect(clippy::struct_field_names, reason = "as Kubernetes calls them")]
 #[derive(Debug)]
 pub(super) struct Kind {
     /// Where its objects are kept: its position in [`KINDS`], or another's that is another view of the same objects.

@@ -171,23 +171,20 @@ impl Refusal {
 
     /// By (manager as it is written in messages, path).
     pub fn owned_by_others(conflicts: &[(String, String)]) -> Self {
-        let message = match conflicts {
-            [(manager, path)] => {
-                format!("Apply failed with 1 conflict: conflict with {manager}: {path}")
+        let message = if let [(manager, path)] = conflicts {
+            format!("Apply failed with 1 conflict: conflict with {manager}: {path}")
+        } else {
+            let mut managers: Vec<&String> = conflicts.iter().map(|(m, _)| m).collect();
+            managers.sort();
+            managers.dedup();
+            let mut lines = Vec::new();
+            for manager in managers {
+                lines.push(format!("conflicts with {manager}:"));
+                let theirs = conflicts.iter().filter(|(of, _)| of == manager);
+                lines.extend(theirs.map(|(_, path)| format!("- {path}")));
             }
-            _ => {
-                let mut managers: Vec<&String> = conflicts.iter().map(|(m, _)| m).collect();
-                managers.sort();
-                managers.dedup();
-                let mut lines = Vec::new();
-                for manager in managers {
-                    lines.push(format!("conflicts with {manager}:"));
-                    let theirs = conflicts.iter().filter(|(of, _)| of == manager);
-                    lines.extend(theirs.map(|(_, path)| format!("- {path}")));
-                }
-                let count = conflicts.len();
-                format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
-            }
+            let count = conflicts.len();
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
         };
         let causes = conflicts.iter().map(|(manager, path)| {
             json!({

@@ -33,7 +33,6 @@ pub(super) struct Query {
     pub force: bool,
     pub watch: bool,
     pub bookmarks: bool,
-    pub initial_events: bool,
     pub propagation: String,
     pub grace: Option<u64>,
 }
@@ -54,7 +53,6 @@ impl Query {
                 "force" => read.force = is_true(),
                 "watch" => read.watch = is_true(),
                 "allowWatchBookmarks" => read.bookmarks = is_true(),
-                "sendInitialEvents" => read.initial_events = is_true(),
                 "propagationPolicy" => read.propagation = value.into_owned(),
                 "gracePeriodSeconds" => read.grace = value.parse().ok(),
                 _ => {}
@@ -86,8 +84,7 @@ impl<'a> Target<'a> {
             ["namespaces", rest @ ..] if rest.len() < 2 && group.is_empty() => {
                 (&KINDS[NAMESPACES], None, rest)
             }
-            ["namespaces", name, sub @ ("status" | "finalize")] if group.is_empty() => {
-                let _ = (name, sub);
+            ["namespaces", _, "status" | "finalize"] if group.is_empty() => {
                 (&KINDS[NAMESPACES], None, &parts[1..])
             }
             ["namespaces", namespace, plural, rest @ ..] => {

@@ -118,8 +118,7 @@ impl Schema {
     pub fn is_atomic(&self, value: &Value) -> bool {
         match self.shape {
             Shape::Scalar | Shape::Atomic => true,
-            Shape::Any => !value.is_object(),
-            Shape::Struct { .. } | Shape::Map(_) => !value.is_object(),
+            Shape::Any | Shape::Struct { .. } | Shape::Map(_) => !value.is_object(),
             Shape::Set(_) | Shape::Keyed(..) => !value.is_array(),
         }
     }

@@ -113,15 +113,14 @@ fn requirement(text: &str, all: &str) -> Result<(String, Operator), Refusal> {
 fn read_fields(kind: &Kind, text: &str) -> Result<Vec<(String, bool, String)>, Refusal> {
     let mut read = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (path, equal, value) = match part.split_once("!=") {
-            Some((path, value)) => (path, false, value),
-            None => match part.split_once("==").or_else(|| part.split_once('=')) {
-                Some((path, value)) => (path, true, value),
-                None => {
-                    let why = format!("invalid selector: '{text}'; can't understand '{part}'");
-                    return Err(Refusal::bad_request(why));
-                }
-            },
+        let equals = || part.split_once("==").or_else(|| part.split_once('='));
+        let (path, equal, value) = if let Some((path, value)) = part.split_once("!=") {
+            (path, false, value)
+        } else if let Some((path, value)) = equals() {
+            (path, true, value)
+        } else {
+            let why = format!("invalid selector: '{text}'; can't understand '{part}'");
+            return Err(Refusal::bad_request(why));
         };
         if !is_selectable(kind, path) {
             return Err(Refusal::bad_request(format!(

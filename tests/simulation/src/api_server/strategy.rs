@@ -122,7 +122,7 @@ pub(super) fn before_create(kind: &Kind, object: &mut Value) -> Result<(), Refus
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"] = json!({ "phase": "Active" });
         }
-        PODS => object["status"] = defaults::pod_status(object),
+        PODS => object["status"] = defaults::pod_status(),
         _ if kind.has_status && !kind.custom => object["status"] = kind.zero()["status"].clone(),
         _ => {}
     }

@@ -599,8 +599,7 @@ fn wrong_name(given: &str, name: &str) -> Refusal {
 /// Where etcd keeps a kind.
 fn registry(kind: &Kind) -> String {
     match kind.group {
-        "" | "apps" => format!("/registry/{}/", kind.plural),
-        "rbac.authorization.k8s.io" => format!("/registry/{}/", kind.plural),
+        "" | "apps" | "rbac.authorization.k8s.io" => format!("/registry/{}/", kind.plural),
         "events.k8s.io" => "/registry/events/".into(),
         "coordination.k8s.io" => "/registry/leases/".into(),
         group => format!("/registry/{group}/{}/", kind.plural),
@@ -633,7 +632,9 @@ fn keep_times(new: &mut Value, old: &Value) {
     };
     let without_time = |entries: &[Value]| -> Vec<Value> {
         let mut entries = entries.to_vec();
-        entries.iter_mut().for_each(|entry| remove(entry, "time"));
+        for entry in &mut entries {
+            remove(entry, "time");
+        }
         entries
     };
     if ours == theirs || without_time(&ours) != without_time(&theirs) {

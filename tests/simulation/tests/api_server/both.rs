@@ -299,7 +299,7 @@ impl Side {
                             *version = self.label("version", version);
                         }
                         ("continue", Value::String(text)) if !text.is_empty() => {
-                            *text = "some".into()
+                            *text = "some".into();
                         }
                         ("token", Value::String(text)) => *text = "opaque".into(),
                         ("managedFields", Value::Array(entries)) => {
@@ -307,7 +307,9 @@ impl Side {
                                 ["operation", "manager", "apiVersion", "subresource"]
                                     .map(|key| entry[key].to_string())
                             });
-                            entries.iter_mut().for_each(|entry| self.walk(entry));
+                            for entry in entries {
+                                self.walk(entry);
+                            }
                         }
                         (_, value) => self.walk(value),
                     }

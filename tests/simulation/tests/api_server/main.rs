@@ -1,6 +1,9 @@
 //! The API server in memory is what the real one is, as far as the operator can tell: both are asked
 //! the same, and answer the same.
 
+#![allow(clippy::too_many_lines, reason = "tables")]
+#![allow(clippy::needless_pass_by_value, reason = "json!")]
+
 mod both;
 
 mod accounts;
