@@ -1,6 +1,6 @@
 //! The state that all requests share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::bearer::Tokens;
 use crate::faults::Faults;
@@ -19,12 +19,12 @@ pub struct App {
     faults: Mutex<Faults>,
     journal: Mutex<Journal>,
     /// Signing keys of issuers, fetched on demand.
-    pub issuers: Issuers,
+    pub issuers: Arc<Issuers>,
 }
 
 impl App {
     /// State at start.
-    pub fn new(store: Store, issuers: Issuers, settings: Settings) -> Self {
+    pub fn new(store: Store, issuers: Arc<Issuers>, settings: Settings) -> Self {
         Self {
             store: Mutex::new(store),
             settings: Mutex::new(settings),

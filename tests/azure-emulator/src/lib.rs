@@ -3,13 +3,19 @@
 //! applications, and the part of Entra that exchanges a `ServiceAccount` token
 //! for an access token. See the crate's README.
 
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    reason = "for this project's tests"
+)]
+
 mod admin;
 pub mod app;
 mod application;
 mod arm;
 mod arm_error;
 mod assertion;
-mod bearer;
+pub mod bearer;
 mod entra;
 mod faults;
 pub mod gateway;

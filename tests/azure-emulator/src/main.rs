@@ -64,7 +64,7 @@ async fn serve(cli: Cli) -> anyhow::Result<()> {
     }
     let authorities = cli.issuer_ca.as_deref().map(tls::authorities).transpose()?;
     let issuers = Issuers::new(authorities.unwrap_or_default())?;
-    let app = Arc::new(App::new(store, issuers, cli.settings));
+    let app = Arc::new(App::new(store, Arc::new(issuers), cli.settings));
 
     let config = tls::server_config(&cli.tls_cert, &cli.tls_key)?;
     let listener = TcpListener::bind(cli.listen)

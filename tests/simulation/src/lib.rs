@@ -1,3 +1,17 @@
-//! The operator against a Kubernetes and an Azure in memory, with virtual time.
+//! The operator against a Kubernetes and an Azure in memory, with virtual time: one seed decides
+//! everything that happens, so that what fails once fails again.
 
 pub mod api_server;
+mod azure;
+pub mod chance;
+mod cluster;
+mod names;
+mod operators;
+mod people;
+mod rest;
+mod rules;
+mod run;
+mod weather;
+mod world;
+
+pub use run::{Failure, Report, run};

@@ -1,0 +1,261 @@
+//! Azure, which is the emulator in this process, and the way to it.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
+use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode};
+use azure_core::time::{Duration as Span, OffsetDateTime};
+use azure_emulator::app::App;
+use azure_emulator::bearer::Caller;
+use azure_emulator::issuers::Issuers;
+use azure_emulator::settings::Settings;
+use azure_emulator::store::Store;
+use futures::poll;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::operators::Link;
+use crate::weather::What;
+
+/// As `--azure-timeout` is by default.
+const TIMEOUT: Duration = Duration::from_secs(30);
+pub const ENDPOINT: &str = "https://management.azure.com";
+/// What a write occupies its identity for.
+const WRITE_WINDOW: u64 = 40;
+const API_VERSION: &str = "2024-11-30";
+
+/// A client is costly, and nobody uses it.
+static ISSUERS: LazyLock<Arc<Issuers>> =
+    LazyLock::new(|| Arc::new(Issuers::new(Vec::new()).expect("a client")));
+
+pub struct Azure {
+    app: Arc<App>,
+    router: axum::Router,
+    caller: Caller,
+}
+
+impl Azure {
+    pub fn new(throttle: bool) -> Self {
+        let settings = Settings {
+            throttle,
+            latency_ms: 0,
+            write_window_ms: WRITE_WINDOW,
+            propagation_ms: 0,
+            page_size: const { std::num::NonZeroUsize::new(100).unwrap() },
+        };
+        let app = Arc::new(App::new(Store::default(), ISSUERS.clone(), settings));
+        Self {
+            router: azure_emulator::gateway::router(app.clone()),
+            caller: Caller {
+                tenant: Uuid::from_u128(1),
+                client: Uuid::from_u128(2),
+                principal: Uuid::from_u128(3),
+            },
+            app,
+        }
+    }
+
+    fn token(&self) -> String {
+        let now = azure_emulator::gateway::now();
+        self.app
+            .tokens()
+            .issue(self.caller.clone(), ENDPOINT, now)
+    }
+
+    /// Carries a request out.
+    async fn answer(&self, request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
+        let answer = self.router.clone().oneshot(request.map(axum::body::Body::from));
+        let Ok(answer) = answer.await;
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        http::Response::from_parts(parts, body.to_vec())
+    }
+
+    /// A person with `az`, or another cluster's operator: it arrives at once.
+    pub async fn az(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{path}?api-version={API_VERSION}"))
+            .header("host", "management.azure.com")
+            .header("authorization", format!("Bearer {}", self.token()))
+            .body(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() })
+            .expect("a valid request");
+        let answer = self.answer(request).await;
+        let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+        (answer.status().as_u16(), body)
+    }
+
+    /// Every identity with its credentials, as it is.
+    pub fn state(&self) -> Value {
+        self.app.store().snapshot()
+    }
+
+    /// Azure answers no faster than it documents, or as fast as it can.
+    pub fn throttle(&self, is_on: bool) {
+        self.app.settings().throttle = is_on;
+    }
+}
+
+/// The operator's own sign-in.
+pub struct SignIn(pub Arc<Link>);
+
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignIn")
+    }
+}
+
+#[async_trait]
+impl TokenCredential for SignIn {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let expires = OffsetDateTime::now_utc() + Span::seconds(3599);
+        Ok(AccessToken::new(self.0.world.azure.token(), expires))
+    }
+}
+
+/// One operator's connection to Azure.
+pub struct AzureLink(pub Arc<Link>);
+
+impl fmt::Debug for AzureLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AzureLink")
+    }
+}
+
+#[async_trait]
+impl HttpClient for AzureLink {
+    /// On its own once it is sent: an operator that dies, or waits no longer, takes nothing back.
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let link = self.0.clone();
+        let request = plain(request);
+        let _under_way = self.0.sends(&request);
+        let way = tokio::spawn(async move { carry(&link, request).await });
+        let answer = match timeout(TIMEOUT, way).await {
+            Ok(Ok(Some(answer))) => answer,
+            Ok(_) => return Err(io_error("the connection was reset")),
+            Err(_) => return Err(io_error("no answer in time")),
+        };
+        let (parts, body) = answer.into_parts();
+        let mut headers = Headers::new();
+        for (name, value) in &parts.headers {
+            let value = value.to_str().unwrap_or_default().to_owned();
+            headers.insert(
+                HeaderName::from(name.as_str().to_owned()),
+                HeaderValue::from(value),
+            );
+        }
+        let status = StatusCode::from(parts.status.as_u16());
+        Ok(AsyncRawResponse::from_bytes(status, headers, body))
+    }
+}
+
+/// None: the connection breaks.
+async fn carry(
+    link: &Arc<Link>,
+    request: http::Request<Vec<u8>>,
+) -> Option<http::Response<Vec<u8>>> {
+    let fate = link.world.fate();
+    sleep(fate.before).await;
+    if link.is_cut_from_azure() {
+        std::future::pending::<()>().await;
+    }
+    let is_write = request.method() != http::Method::GET;
+    let answer = match fate.what {
+        What::LostThere => return None,
+        What::Refused(409, _) if is_write => refusal(409, None),
+        What::Refused(409, _) => refusal(503, None),
+        What::Refused(status, retry) => refusal(status, retry),
+        What::Doubted(status) => {
+            effect(link, &request).await;
+            refusal(status, None)
+        }
+        What::Twice => {
+            effect(link, &request).await;
+            sleep(fate.before).await;
+            effect(link, &request).await
+        }
+        What::Passes | What::LostBack | What::Silence => effect(link, &request).await,
+    };
+    link.world.tell(|| {
+        let (method, path, status) = (request.method(), request.uri().path(), answer.status());
+        format!("{}: {method} {path} → {status} {:?}", link.name, fate.what)
+    });
+    sleep(fate.after).await;
+    match fate.what {
+        What::LostBack => return None,
+        What::Silence => std::future::pending::<()>().await,
+        _ => {}
+    }
+    link.learns(&request, &answer);
+    Some(answer)
+}
+
+/// The moment at which Azure does what it is asked for.
+async fn effect(link: &Link, request: &http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
+    let azure = &link.world.azure;
+    if request.method() == http::Method::GET {
+        return azure.answer(request.clone()).await;
+    }
+    let before = azure.state();
+    let mut answer = pin!(azure.answer(request.clone()));
+    // It is done at once, and answered a while later.
+    let answered = poll!(answer.as_mut());
+    let after = azure.state();
+    {
+        let state = &mut *link.world.state();
+        state.rules.note_azure(&state.api, link, request, &before, &after);
+    }
+    match answered {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => answer.await,
+    }
+}
+
+fn refusal(status: u16, retry_after: Option<u32>) -> http::Response<Vec<u8>> {
+    let code = if status == 409 {
+        "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity"
+    } else {
+        "Simulated"
+    };
+    let body = json!({ "error": { "code": code, "message": "the simulation refuses" } });
+    let mut response = http::Response::builder().status(status);
+    if let Some(seconds) = retry_after {
+        response = response.header("retry-after", seconds);
+    }
+    let body = body.to_string().into_bytes();
+    response.body(body).expect("a valid response")
+}
+
+fn plain(request: &Request) -> http::Request<Vec<u8>> {
+    let url = request.url();
+    let mut plain = http::Request::builder()
+        .method(request.method().as_str())
+        .uri(request.path_and_query())
+        .header("host", url.host_str().unwrap_or_default());
+    for (name, value) in request.headers().iter() {
+        plain = plain.header(name.as_str(), value.as_str());
+    }
+    let body = match request.body() {
+        Body::Bytes(bytes) => bytes.to_vec(),
+        _ => Vec::new(),
+    };
+    plain.body(body).expect("a valid request")
+}
+
+fn io_error(what: &str) -> azure_core::Error {
+    azure_core::Error::with_message(ErrorKind::Io, what.to_owned())
+}

@@ -1,0 +1,114 @@
+//! Runs seeds on all cores, or one of them with its whole trace.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use simulation::{Failure, chance, run};
+use tracing_subscriber::EnvFilter;
+
+/// The operator against a cluster and an Azure in memory: everything that happens comes from a seed.
+#[derive(Parser)]
+struct Cli {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run this one only, and print everything that happens.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Begin no seed after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
+}
+
+/// So many seeds from one line to the next.
+const PROGRESS: u64 = 1_000;
+
+fn main() -> ExitCode {
+    chance::fix_stores();
+    let cli = Cli::parse();
+    match cli.seed {
+        Some(seed) => replay(seed),
+        None => all(&cli),
+    }
+}
+
+/// With the operators' own log, as RUST_LOG wants it.
+fn replay(seed: u64) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .without_time()
+        .init();
+    match run(seed, true) {
+        Ok(report) => {
+            println!("seed {seed} holds, {:?} after the last fault", report.settled_in);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("seed {seed}: {}", failure.what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all(cli: &Cli) -> ExitCode {
+    let start = Instant::now();
+    let end = cli.from + cli.seeds;
+    let next = AtomicU64::new(cli.from);
+    let done = AtomicU64::new(0);
+    let virtual_seconds = AtomicU64::new(0);
+    let has_failed = AtomicBool::new(false);
+    let is_over = || {
+        let late = |limit| start.elapsed() > Duration::from_secs(limit);
+        has_failed.load(Ordering::Relaxed) || cli.limit.is_some_and(late)
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !is_over() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    match run(seed, false) {
+                        Ok(report) => {
+                            let lasted = report.lasted.as_secs();
+                            virtual_seconds.fetch_add(lasted, Ordering::Relaxed);
+                        }
+                        Err(failure) => {
+                            has_failed.store(true, Ordering::Relaxed);
+                            tell(seed, &failure);
+                        }
+                    }
+                    let count = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count.is_multiple_of(PROGRESS) {
+                        println!("{count} seeds, {:?}", start.elapsed());
+                    }
+                }
+            });
+        }
+    });
+    let count = done.load(Ordering::Relaxed);
+    println!(
+        "{count} seeds from {} on, {} virtual hours, in {:?}",
+        cli.from,
+        virtual_seconds.load(Ordering::Relaxed) / 3600,
+        start.elapsed()
+    );
+    if has_failed.load(Ordering::Relaxed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn tell(seed: u64, failure: &Failure) {
+    println!("{}", failure.trace);
+    println!("seed {seed}: {}", failure.what);
+    println!("The whole of it: make simulate SEED={seed}");
+}

@@ -1,0 +1,369 @@
+//! The operators' processes: one, or two that elect a leader. They crash, are paused, are cut off
+//! from the cluster or from Azure, and come back.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use airflow_workload_identity::azure::{AzureClient, Cloud, CloudName, Overrides};
+use airflow_workload_identity::controller::Scope;
+use airflow_workload_identity::operator::{Operator, Settings};
+use azure_core::http::Transport;
+use futures::future::poll_fn;
+use futures::task::AtomicWaker;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::api_server::Watch;
+use crate::azure::{AzureLink, SignIn};
+use crate::cluster::ClusterLink;
+use crate::names::{CredentialPath, OWN_NAMESPACE};
+use crate::rules::Trust;
+use crate::world::World;
+
+/// One process's connections, and what it has learnt by them.
+pub struct Link {
+    pub world: Arc<World>,
+    /// No other process has it.
+    pub name: String,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    is_cut_from_cluster: bool,
+    is_cut_from_azure: bool,
+    /// The version up to which it was told of a kind, and when.
+    told: BTreeMap<String, Vec<(Instant, u64)>>,
+    /// What it was told of identities' credentials.
+    credentials: BTreeMap<String, BTreeMap<String, Trust>>,
+    /// Writes without an answer, by identity.
+    writing: BTreeMap<String, usize>,
+    paused_at: Option<Instant>,
+    resumed_at: Option<Instant>,
+}
+
+/// What is told now is known when the process has had time to read it.
+const READ: Duration = Duration::from_secs(2);
+
+impl Link {
+    fn new(world: &Arc<World>, name: String) -> Arc<Self> {
+        Arc::new(Self {
+            world: world.clone(),
+            name,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, LinkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_cut_from_cluster(&self) -> bool {
+        self.state().is_cut_from_cluster
+    }
+
+    pub fn is_cut_from_azure(&self) -> bool {
+        self.state().is_cut_from_azure
+    }
+
+    /// A list of the cluster's was delivered.
+    pub fn heard(&self, request: &http::Request<Vec<u8>>, answer: &http::Response<Vec<u8>>) {
+        let path = request.uri().path();
+        let plural = path.rsplit('/').next().unwrap_or_default();
+        let is_list = ["azureidentitygrants", "airflowworkloadidentities"].contains(&plural);
+        if request.method() == http::Method::GET && is_list && answer.status().is_success() {
+            let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+            let version = body["metadata"]["resourceVersion"].as_str();
+            let version = version.and_then(|version| version.parse().ok());
+            self.is_told(plural, version.unwrap_or_default());
+        }
+    }
+
+    /// Events of a watch were delivered up to this version.
+    pub fn watched(&self, watch: &Watch, version: u64) {
+        self.is_told(&watch.plural, version);
+    }
+
+    fn is_told(&self, plural: &str, version: u64) {
+        let mut state = self.state();
+        let told = state.told.entry(plural.to_owned()).or_default();
+        told.push((Instant::now(), version));
+    }
+
+    /// The version of a kind that it knows for certain.
+    pub fn knows(&self, plural: &str) -> u64 {
+        let state = self.state();
+        let now = Instant::now();
+        // A process that sleeps reads nothing.
+        let awake = match (state.paused_at, state.resumed_at) {
+            (Some(paused), None) => paused,
+            (Some(paused), Some(resumed)) if now < resumed + READ => paused,
+            _ => now,
+        };
+        let told = state.told.get(plural).into_iter().flatten();
+        let read = told.filter(|(at, _)| *at + READ <= awake);
+        read.last().map_or(0, |(_, version)| *version)
+    }
+
+    /// What it was told of a credential.
+    pub fn knows_credential(&self, path: &CredentialPath) -> Option<Trust> {
+        let state = self.state();
+        let known = state.credentials.get(&path.identity)?;
+        known.get(&path.name).cloned()
+    }
+
+    /// What it was told of an identity.
+    pub fn knows_credentials(&self, identity: &str) -> Vec<Trust> {
+        let state = self.state();
+        let known = state.credentials.get(identity);
+        known.into_iter().flat_map(|known| known.values().cloned()).collect()
+    }
+
+    /// A request to Azure leaves the process. Until what is returned is dropped, it is in flight.
+    pub fn sends(&self, request: &http::Request<Vec<u8>>) -> Option<InFlight<'_>> {
+        let path = CredentialPath::of(request)?;
+        if request.method() == http::Method::GET {
+            return None;
+        }
+        let identity = path.identity.clone();
+        let count = {
+            let mut state = self.state();
+            let count = state.writing.entry(identity.clone()).or_default();
+            *count += 1;
+            *count
+        };
+        let state = &mut *self.world.state();
+        if count > 1 {
+            state.rules.broken(&format!("{count} writes of {} in flight to {identity}", self.name));
+        }
+        state.rules.sends(&self.name, &identity);
+        Some(InFlight { link: self, identity })
+    }
+
+    /// An answer of Azure's was delivered.
+    pub fn learns(&self, request: &http::Request<Vec<u8>>, answer: &http::Response<Vec<u8>>) {
+        if !answer.status().is_success() {
+            return;
+        }
+        let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let mut state = self.state();
+        let path = request.uri().path();
+        if let Some(path) = CredentialPath::of(request) {
+            let known = state.credentials.entry(path.identity).or_default();
+            if request.method() == http::Method::DELETE {
+                known.remove(&path.name);
+            } else {
+                known.insert(path.name, Trust::of(&body["properties"]));
+            }
+        } else if let Some(identity) = path.strip_suffix("/federatedIdentityCredentials") {
+            let all = body["value"].as_array().into_iter().flatten();
+            let known = all.map(|credential| {
+                let name = credential["name"].as_str().unwrap_or_default();
+                (name.to_ascii_lowercase(), Trust::of(&credential["properties"]))
+            });
+            let identity = identity.to_ascii_lowercase();
+            state.credentials.insert(identity.clone(), known.collect());
+            drop(state);
+            self.world.state().rules.lists(&identity);
+        }
+    }
+}
+
+/// A write to Azure without an answer.
+pub struct InFlight<'a> {
+    link: &'a Link,
+    identity: String,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.link.state();
+        if let Some(count) = state.writing.get_mut(&self.identity) {
+            *count -= 1;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Pause {
+    is_paused: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// A process, which SIGSTOP stops.
+async fn pausable<T>(pause: Arc<Pause>, process: impl Future<Output = T>) -> T {
+    let mut process = pin!(process);
+    poll_fn(move |context| {
+        pause.waker.register(context.waker());
+        if pause.is_paused.load(Ordering::Relaxed) {
+            Poll::Pending
+        } else {
+            process.as_mut().poll(context)
+        }
+    })
+    .await
+}
+
+struct Process {
+    link: Arc<Link>,
+    task: JoinHandle<anyhow::Result<()>>,
+    stop: Option<oneshot::Sender<()>>,
+    pause: Arc<Pause>,
+}
+
+/// All of them, and what keeps them running.
+pub struct Operators {
+    world: Arc<World>,
+    elects: bool,
+    /// What the next process takes for the issuer.
+    pub issuer: String,
+    pub resync: Duration,
+    started: usize,
+    processes: Vec<Process>,
+}
+
+impl Operators {
+    pub fn start(world: &Arc<World>, elects: bool, issuer: String, resync: Duration) -> Self {
+        let mut operators = Self {
+            world: world.clone(),
+            elects,
+            issuer,
+            resync,
+            started: 0,
+            processes: Vec::new(),
+        };
+        for _ in 0..if elects { 2 } else { 1 } {
+            let process = operators.launch();
+            operators.processes.push(process);
+        }
+        operators
+    }
+
+    fn launch(&mut self) -> Process {
+        self.started += 1;
+        let name = format!("operator-{}", self.started);
+        self.world.tell(|| format!("{name} starts"));
+        let link = Link::new(&self.world, name.clone());
+        let cloud = Cloud::new(CloudName::Public, Overrides::default()).expect("the public cloud");
+        let transport = Transport::new(Arc::new(AzureLink(link.clone())));
+        let sign_in: Arc<dyn azure_core::credentials::TokenCredential> =
+            Arc::new(SignIn(link.clone()));
+        let operator = Operator::new(
+            Settings {
+                namespace: OWN_NAMESPACE.into(),
+                scopes: vec![Scope::Cluster],
+                issuer: Some(self.issuer.parse().expect("an issuer")),
+                audience: cloud.federation_audience.clone(),
+                verify_exchange: false,
+                resync: self.resync,
+                candidate: self.elects.then(|| name.clone()),
+            },
+            Client::new(ClusterLink(link.clone()), OWN_NAMESPACE),
+            AzureClient::new(&cloud, None, &transport, &sign_in),
+            &mut Registry::default(),
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            // Whoever forgets to stop it lets it run.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let pause = Arc::new(Pause::default());
+        let task = tokio::spawn(pausable(pause.clone(), operator.run(stopped)));
+        Process {
+            link,
+            task,
+            stop: Some(stop),
+            pause,
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// What the kubelet does: a process that has ended is started again. A panic is a violation.
+    pub async fn supervise(&mut self) {
+        for index in 0..self.processes.len() {
+            if !self.processes[index].task.is_finished() {
+                continue;
+            }
+            let next = self.launch();
+            let ended = std::mem::replace(&mut self.processes[index], next);
+            let how = ended.task.await;
+            self.world.tell(|| format!("{} ended: {how:?}", ended.link.name));
+            if let Err(error) = how
+                && error.is_panic()
+            {
+                let what = format!("{} panicked: {error}", ended.link.name);
+                self.world.state().rules.broken(&what);
+            }
+        }
+    }
+
+    /// SIGKILL. It is started again with the next look.
+    pub fn crash(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        self.world.tell(|| format!("{} crashes", process.link.name));
+        process.task.abort();
+    }
+
+    /// SIGTERM.
+    pub fn stop(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        self.world.tell(|| format!("{} is told to stop", process.link.name));
+        if let Some(stop) = process.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// SIGSTOP, and SIGCONT after a while.
+    pub fn pause(&mut self, index: usize, length: Duration) {
+        let process = &self.processes[index];
+        let (pause, link) = (process.pause.clone(), process.link.clone());
+        if pause.is_paused.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.world.tell(|| format!("{} is paused for {length:?}", link.name));
+        {
+            let mut state = link.state();
+            state.paused_at = Some(Instant::now());
+            state.resumed_at = None;
+        }
+        tokio::spawn(async move {
+            sleep(length).await;
+            link.world.tell(|| format!("{} goes on", link.name));
+            link.state().resumed_at = Some(Instant::now());
+            pause.is_paused.store(false, Ordering::Relaxed);
+            pause.waker.wake();
+        });
+    }
+
+    /// For a while the network leads nowhere.
+    pub fn cut(&mut self, index: usize, cluster: bool, azure: bool, length: Duration) {
+        let link = self.processes[index].link.clone();
+        let set = move |link: &Link, is_cut: bool| {
+            let mut state = link.state();
+            state.is_cut_from_cluster = cluster && is_cut;
+            state.is_cut_from_azure = azure && is_cut;
+        };
+        self.world.tell(|| {
+            format!("{} is cut off for {length:?}: cluster {cluster}, Azure {azure}", link.name)
+        });
+        set(&link, true);
+        tokio::spawn(async move {
+            sleep(length).await;
+            link.world.tell(|| format!("{} is connected again", link.name));
+            set(&link, false);
+        });
+    }
+}

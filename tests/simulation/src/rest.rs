@@ -1,0 +1,127 @@
+//! What holds in the end, when the faults are over: everything that is asked for is there, nothing
+//! that was the operator's is left behind, and nothing is written any more.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::names::{AUDIENCE, CredentialPath, account_of, subject};
+use crate::rules::credentials;
+use crate::world::World;
+
+/// What is not as it should be, if anything is not.
+pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
+    let azure = world.azure.state();
+    let state = world.state();
+    let api = &state.api;
+    let mut wanted = Vec::new();
+    for object in api.list("airflowworkloadidentities") {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let namespace = text(&object["metadata"]["namespace"]);
+        let what = format!("{namespace}/{}", text(&object["metadata"]["name"]));
+        let conditions = object["status"]["conditions"].as_array();
+        let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready");
+        if !object["metadata"]["deletionTimestamp"].is_null() {
+            return Some(format!("{what} does not go: {ready:?}"));
+        }
+        let is_ready = ready.is_some_and(|ready| {
+            ready["status"] == "True" && ready["observedGeneration"] == object["metadata"]["generation"]
+        });
+        if !is_ready {
+            return Some(format!("{what} is not ready: {ready:?}"));
+        }
+        let id = text(&object["spec"]["identity"]["managedIdentity"]["resourceId"]);
+        let id = id.to_ascii_lowercase();
+        let live = credentials(&azure, &id);
+        let accounts = object["spec"]["airflow"]["serviceAccounts"].as_array();
+        for account in accounts.into_iter().flatten() {
+            let account = text(account);
+            let subject = subject(&namespace, &account);
+            let is_federated = live.values().any(|trust| {
+                trust.subject == subject && trust.issuer == issuer && trust.audience == AUDIENCE
+            });
+            if !is_federated {
+                return Some(format!("{what} is ready, but {id} does not let {subject} in"));
+            }
+            let found = api.get("serviceaccounts", Some(&namespace), &account);
+            let client = found.map(|found| {
+                text(&found["metadata"]["annotations"]["azure.workload.identity/client-id"])
+            });
+            let goes_by = super::rules::identity_of_client(&azure, &client.unwrap_or_default());
+            if goes_by.as_ref() != Some(&id) {
+                return Some(format!("{what} is ready, but {account} goes by {goes_by:?}"));
+            }
+            wanted.push((id.clone(), subject));
+        }
+        for secret in object["status"]["secrets"].as_array().into_iter().flatten() {
+            let name = text(&secret["name"]);
+            if api.get("secrets", Some(&namespace), &name).is_none() {
+                return Some(format!("{what} is ready, but Secret {name} is not there"));
+            }
+        }
+    }
+    left_behind(&azure, &state.rules, &wanted, issuer).or_else(|| {
+        api.list("secrets").find_map(|secret| {
+            let owner = &secret["metadata"]["ownerReferences"][0];
+            let mut objects = api.list("airflowworkloadidentities");
+            let is_orphan = owner["uid"].is_string()
+                && !objects.any(|object| object["metadata"]["uid"] == owner["uid"]);
+            is_orphan.then(|| format!("a Secret has no owner any more: {}", secret["metadata"]))
+        })
+    })
+}
+
+/// A credential that an operator wrote and that nobody wants.
+fn left_behind(
+    azure: &Value,
+    rules: &crate::rules::Rules,
+    wanted: &[(String, String)],
+    issuer: &str,
+) -> Option<String> {
+    for found in azure["identities"].as_array().into_iter().flatten() {
+        let id = found["id"].as_str().unwrap_or_default().to_ascii_lowercase();
+        for (name, trust) in credentials(azure, &id) {
+            let path = CredentialPath { identity: id.clone(), name };
+            let is_wanted = trust.issuer == issuer
+                && wanted.contains(&(id.clone(), trust.subject.clone()));
+            let is_retained = account_of(&trust.subject)
+                .is_some_and(|(namespace, _)| rules.retaining.contains(namespace));
+            if rules.written.contains(&path) && !is_wanted && !is_retained {
+                return Some(format!("{path:?} is left behind: {trust:?}"));
+            }
+        }
+    }
+    None
+}
+
+/// What was counted when the rest began.
+pub struct Rest {
+    writes: u64,
+    lists: u64,
+}
+
+impl Rest {
+    pub fn begin(world: &World) -> Self {
+        let state = world.state();
+        Self {
+            writes: state.rules.writes,
+            lists: state.rules.listed.values().copied().max().unwrap_or_default(),
+        }
+    }
+
+    /// Rule 6.
+    pub fn check(&self, world: &World, length: Duration, resync: Duration) -> Result<(), String> {
+        let state = world.state();
+        let writes = state.rules.writes - self.writes;
+        if writes > 0 {
+            return Err(format!("rule 6: {writes} writes although nothing changed"));
+        }
+        let lists = state.rules.listed.values().copied().max().unwrap_or_default();
+        let rounds = length.as_secs().div_ceil(resync.as_secs()) + 1;
+        if lists.saturating_sub(self.lists) > rounds {
+            let how = lists - self.lists;
+            return Err(format!("rule 6: {how} LISTs of an identity in {rounds} rounds"));
+        }
+        Ok(())
+    }
+}

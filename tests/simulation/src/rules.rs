@@ -1,0 +1,124 @@
+//! The rules that are never broken, looked at after every change, from outside: what is true in the
+//! cluster and in Azure, and what an operator had been told when it acted.
+
+mod azure;
+mod cluster;
+
+pub use azure::{credentials, identity_of_client};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::names::CredentialPath;
+
+/// What a credential trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    pub issuer: String,
+    pub subject: String,
+    pub audience: String,
+}
+
+impl Trust {
+    /// Of a resource's properties.
+    pub fn of(properties: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            issuer: text(&properties["issuer"]),
+            subject: text(&properties["subject"]),
+            audience: text(&properties["audiences"][0]),
+        }
+    }
+}
+
+/// What has happened so far, as far as the rules go by it.
+#[derive(Default)]
+pub struct Rules {
+    /// The first of them that was broken, and how.
+    pub violation: Option<String>,
+    /// Writes of the operators' to the cluster and Azure, but for Leases and Events.
+    pub writes: u64,
+    /// LISTs of identities' credentials, by identity.
+    pub listed: BTreeMap<String, u64>,
+    /// Issuers that the cluster has had.
+    pub issuers: BTreeSet<String>,
+    /// The grants after each change of them.
+    grants: Vec<(u64, Vec<Value>)>,
+    /// The version at which an object's spec changed last, by namespace and name.
+    specs: BTreeMap<(String, String), u64>,
+    /// Namespaces with an object that adopted, at some time.
+    adopting: BTreeSet<String>,
+    /// Namespaces with an object that let go of its credentials, at some time.
+    pub retaining: BTreeSet<String>,
+    /// Credentials that an operator wrote.
+    pub written: BTreeSet<CredentialPath>,
+    /// Secrets and Roles that an operator made, by uid.
+    made: BTreeSet<String>,
+    /// Who holds the Lease.
+    holder: Option<String>,
+    /// Writes to an identity by who lost the Lease since.
+    late: BTreeMap<(String, String), usize>,
+}
+
+impl Rules {
+    /// A rule was broken. The first time counts.
+    pub fn broken(&mut self, how: &str) {
+        self.violation.get_or_insert_with(|| how.to_owned());
+    }
+
+    pub fn lists(&mut self, identity: &str) {
+        *self.listed.entry(identity.to_owned()).or_default() += 1;
+    }
+
+    /// A write to an identity leaves an operator: only the leader's does, but for one call that
+    /// was in flight.
+    pub fn sends(&mut self, operator: &str, identity: &str) {
+        let Some(holder) = &self.holder else {
+            return;
+        };
+        if holder == operator {
+            return;
+        }
+        let late = (operator.to_owned(), identity.to_owned());
+        let count = self.late.entry(late).or_default();
+        *count += 1;
+        if *count > 1 {
+            let how = format!(
+                "rule 4: {operator} writes to {identity} again and again, and {holder} leads"
+            );
+            self.broken(&how);
+        }
+    }
+
+    /// Whether a grant lets the account use the identity, at some version from `since` on.
+    fn was_granted(&self, since: u64, identity: &str, namespace: &str, account: &str) -> bool {
+        let current = self.grants.iter().rposition(|(version, _)| *version <= since);
+        let mut known = self.grants.iter().skip(current.unwrap_or_default());
+        known.any(|(_, grants)| {
+            let mut grants = grants.iter();
+            grants.any(|grant| covers(grant, identity, namespace, account))
+        })
+    }
+}
+
+/// The rule itself, in the plainest words; grants of the simulation select no namespaces by label.
+fn covers(grant: &Value, identity: &str, namespace: &str, account: &str) -> bool {
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let spec = &grant["spec"];
+    let mut identities = spec["identities"].as_array().into_iter().flatten();
+    let accounts = texts(&spec["serviceAccounts"]);
+    let has_identity = identities.any(|granted| {
+        let id = granted["resourceId"].as_str().unwrap_or_default();
+        let group = granted["resourceGroupId"].as_str().unwrap_or_default();
+        id.eq_ignore_ascii_case(identity)
+            || !group.is_empty()
+                && identity.starts_with(&format!("{}/providers/", group.to_ascii_lowercase()))
+    });
+    has_identity
+        && texts(&spec["namespaces"]["names"]).contains(&namespace.to_owned())
+        && (accounts.is_empty() || accounts.contains(&account.to_owned()))
+}

@@ -1,0 +1,177 @@
+//! Rules about federated identity credentials.
+
+use std::collections::BTreeMap;
+
+use airflow_workload_identity::model::{CredentialName, Subject};
+use serde_json::Value;
+
+use super::{Rules, Trust};
+use crate::api_server::ApiServer;
+use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
+use crate::operators::Link;
+
+/// Azure's limit.
+const LIMIT: usize = 20;
+
+impl Rules {
+    /// A request of an operator's changed Azure, or not.
+    pub fn note_azure(
+        &mut self,
+        api: &ApiServer,
+        link: &Link,
+        request: &http::Request<Vec<u8>>,
+        before: &Value,
+        after: &Value,
+    ) {
+        let Some(path) = CredentialPath::of(request) else {
+            return;
+        };
+        let old = credentials(before, &path.identity).remove(&path.name);
+        let new = credentials(after, &path.identity).remove(&path.name);
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        self.writes += 1;
+        if let Some(old) = &old
+            && new.as_ref() != Some(old)
+        {
+            self.may_touch(link, &path, old);
+            self.makes_before_it_breaks(api, link, &path, old, after);
+        }
+        if let Some(new) = &new
+            && old.as_ref() != Some(new)
+        {
+            self.may_federate(link, &path, new);
+            self.written.insert(path);
+        }
+    }
+
+    /// Rules 1 and 2: only what was granted, for this cluster's accounts.
+    fn may_federate(&mut self, link: &Link, path: &CredentialPath, new: &Trust) {
+        let what = format!("{} lets {} into {path:?}", link.name, new.subject);
+        if !self.issuers.contains(&new.issuer) {
+            self.broken(&format!("rule 2: {what}, by a foreign issuer {}", new.issuer));
+        }
+        if new.audience != AUDIENCE {
+            self.broken(&format!("rule 2: {what}, for audience {}", new.audience));
+        }
+        let Some((namespace, account)) = account_of(&new.subject) else {
+            self.broken(&format!("rule 2: {what}, which is no account"));
+            return;
+        };
+        let since = link.knows("azureidentitygrants");
+        if !self.was_granted(since, &path.identity, namespace, account) {
+            let how = format!("rule 1: {what}, and no grant covers it since version {since}");
+            self.broken(&how);
+        }
+    }
+
+    /// Rule 3: nothing foreign. What appeared while the request was on its way cannot be told apart.
+    fn may_touch(&mut self, link: &Link, path: &CredentialPath, old: &Trust) {
+        if link.knows_credential(path).as_ref() != Some(old) {
+            return;
+        }
+        let what = format!("rule 3: {} touches {path:?} of {}", link.name, old.subject);
+        if path.name == "aks-identity-binding" {
+            self.broken(&format!("{what}, which is AKS's"));
+        }
+        if !self.issuers.contains(&old.issuer) {
+            self.broken(&format!("{what}, of a foreign issuer {}", old.issuer));
+        }
+        let Some((namespace, account)) = account_of(&old.subject) else {
+            self.broken(&format!("{what}, which is no account"));
+            return;
+        };
+        if !self.specs.keys().any(|(of, _)| of == namespace) {
+            self.broken(&format!("{what}, of a namespace without an object"));
+        }
+        let derived = old.issuer.parse().ok().is_some_and(|issuer| {
+            let subject = Subject::new(namespace, account);
+            let name = CredentialName::derived(&issuer, &subject);
+            name.as_str().eq_ignore_ascii_case(&path.name)
+        });
+        if !derived && !self.written.contains(path) && !self.adopting.contains(namespace) {
+            self.broken(&format!("{what}, which no operator wrote"));
+        }
+    }
+
+    /// Rule 5: whoever moves to another identity is let in there first.
+    fn makes_before_it_breaks(
+        &mut self,
+        api: &ApiServer,
+        link: &Link,
+        path: &CredentialPath,
+        old: &Trust,
+        after: &Value,
+    ) {
+        let Some((namespace, account)) = account_of(&old.subject) else {
+            return;
+        };
+        let since = link.knows("azureidentitygrants");
+        let objects = api.list("airflowworkloadidentities").filter(|object| {
+            let metadata = &object["metadata"];
+            let name = metadata["name"].as_str().unwrap_or_default();
+            let key = (namespace.to_owned(), name.to_owned());
+            let accounts = object["spec"]["airflow"]["serviceAccounts"].as_array();
+            metadata["namespace"] == namespace
+                && metadata["deletionTimestamp"].is_null()
+                && object["spec"]["suspend"] != true
+                && accounts.is_some_and(|all| all.iter().any(|name| name == account))
+                // It knows what the object says now.
+                && self.specs.get(&key).is_some_and(|version| {
+                    *version <= link.knows("airflowworkloadidentities")
+                })
+        });
+        let mut moved = Vec::new();
+        for object in objects {
+            let id = object["spec"]["identity"]["managedIdentity"]["resourceId"].as_str();
+            let current = id.unwrap_or_default().to_ascii_lowercase();
+            // What is not granted any longer goes at once, and nothing replaces it.
+            let keeps = self.was_granted(u64::MAX, &path.identity, namespace, account)
+                && self.was_granted(since, &path.identity, namespace, account)
+                && self.was_granted(u64::MAX, &current, namespace, account);
+            if current != path.identity && keeps {
+                moved.push(current);
+            }
+        }
+        // With two objects, one of them may speak for the account here, and the other there.
+        if let [current] = moved.as_slice() {
+            let there = credentials(after, current);
+            let known = link.knows_credentials(current);
+            let lets_in = |trust: &Trust| trust.subject == old.subject;
+            let is_let_in = there.values().any(lets_in) || known.iter().any(lets_in);
+            if !is_let_in && there.len() < LIMIT {
+                let how = format!(
+                    "rule 5: {} takes {path:?} from {}, which has nothing on {current} yet",
+                    link.name, old.subject
+                );
+                self.broken(&how);
+            }
+        }
+    }
+}
+
+/// An identity's credentials, by name in lower case.
+pub fn credentials(state: &Value, identity: &str) -> BTreeMap<String, Trust> {
+    let mut all = BTreeMap::new();
+    for found in state["identities"].as_array().into_iter().flatten() {
+        let id = found["id"].as_str().unwrap_or_default();
+        if !id.eq_ignore_ascii_case(identity) {
+            continue;
+        }
+        let listed = found["federatedIdentityCredentials"].as_array();
+        for credential in listed.into_iter().flatten() {
+            let name = credential["name"].as_str().unwrap_or_default();
+            all.insert(name.to_ascii_lowercase(), Trust::of(credential));
+        }
+    }
+    all
+}
+
+/// The name of the identity with this client ID.
+pub fn identity_of_client(state: &Value, client: &str) -> Option<String> {
+    let mut all = state["identities"].as_array()?.iter();
+    let found = all.find(|found| found["properties"]["clientId"] == client)?;
+    let name = found["name"].as_str()?;
+    Some(identity_id(name).to_ascii_lowercase())
+}

@@ -1,0 +1,177 @@
+//! Rules about the cluster's objects.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Rules;
+use crate::api_server::{ApiServer, Change};
+use crate::names::OWN_NAMESPACE;
+use crate::operators::Link;
+
+const ABANDON: &str = "airflow-workload-identity.io/abandon-credentials";
+const ANNOTATIONS: [&str; 2] = [
+    "azure.workload.identity/client-id",
+    "azure.workload.identity/tenant-id",
+];
+
+impl Rules {
+    /// The changes from this one on; an operator's, if one is given.
+    pub fn note_changes(&mut self, api: &ApiServer, from: usize, by: Option<&Link>) {
+        for change in &api.changes()[from..] {
+            if let Some(link) = by {
+                self.may_change(link, change);
+            }
+            self.note(api, change);
+        }
+    }
+
+    fn note(&mut self, api: &ApiServer, change: &Change) {
+        let name = change.name.clone();
+        let namespace = change.namespace.clone().unwrap_or_default();
+        match change.plural {
+            "azureidentitygrants" => {
+                let all = api.list("azureidentitygrants").cloned().collect();
+                self.grants.push((change.version, all));
+            }
+            "airflowworkloadidentities" => {
+                let spec = |object: &Option<Arc<Value>>| object.as_ref().map(|o| o["spec"].clone());
+                if spec(&change.before) != spec(&change.after) {
+                    let key = (namespace.clone(), name);
+                    self.specs.insert(key, change.version);
+                }
+                let federation = change.after.as_ref().map(|o| &o["spec"]["federation"]);
+                if federation.is_some_and(|f| f["existingCredentials"] == "Adopt") {
+                    self.adopting.insert(namespace.clone());
+                }
+                if federation.is_some_and(|f| f["deletionPolicy"] == "Retain") {
+                    self.retaining.insert(namespace.clone());
+                }
+                let metadata = change.after.as_ref().map(|o| &o["metadata"]);
+                if metadata.is_some_and(|m| m["annotations"][ABANDON] == "true") {
+                    self.retaining.insert(namespace);
+                }
+            }
+            "leases" => {
+                let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
+                let holder = holder.and_then(Value::as_str).map(str::to_owned);
+                if holder != self.holder {
+                    self.late.clear();
+                    self.holder = holder;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What an operator may change at all: rules 2, 3 and 8.
+    fn may_change(&mut self, link: &Link, change: &Change) {
+        let namespace = change.namespace.as_deref().unwrap_or_default();
+        let what = format!(
+            "{} changes {} {namespace}/{}",
+            link.name, change.plural, change.name
+        );
+        let kind = change.plural;
+        if kind != "leases" && kind != "events" {
+            self.writes += 1;
+        }
+        match kind {
+            "events" => {}
+            "leases" | "configmaps" => {
+                if namespace != OWN_NAMESPACE {
+                    self.broken(&format!("rule 2: {what}"));
+                }
+            }
+            "airflowworkloadidentities" => {
+                let (before, after) = (&change.before, &change.after);
+                let spec = |object: &Option<Arc<Value>>| object.as_ref().map(|o| o["spec"].clone());
+                if before.is_none() || after.is_some() && spec(before) != spec(after) {
+                    self.broken(&format!("{what}: its spec"));
+                }
+            }
+            "serviceaccounts" => self.may_annotate(link, change, &what),
+            "secrets" | "roles" | "rolebindings" => self.may_own(change, &what),
+            _ => self.broken(&format!("{what}, which is none of its business")),
+        }
+    }
+
+    fn may_annotate(&mut self, link: &Link, change: &Change, what: &str) {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            self.broken(&format!("rule 3: {what}: makes or deletes it"));
+            return;
+        };
+        if stripped(before) != stripped(after) {
+            self.broken(&format!("rule 3: {what}: more than its annotations"));
+        }
+        let namespace = change.namespace.as_deref().unwrap_or_default();
+        if !self.specs.keys().any(|(of, _)| of == namespace) {
+            self.broken(&format!("rule 2: {what}: a namespace without an object"));
+        }
+        let client = |object: &Value| object["metadata"]["annotations"][ANNOTATIONS[0]].clone();
+        let (old, new) = (client(before), client(after));
+        let Some(new) = new.as_str().filter(|new| old != **new) else {
+            return;
+        };
+        if !old.is_null() && !is_managed(before) {
+            self.broken(&format!("rule 3: {what}: takes somebody else's client ID"));
+        }
+        // Rule 8. The identity may have been made anew, or lost what it had, since the operator
+        // looked.
+        let azure = link.world.azure.state();
+        let subject = crate::names::subject(namespace, &change.name);
+        let Some(identity) = super::azure::identity_of_client(&azure, new) else {
+            return;
+        };
+        let there = super::azure::credentials(&azure, &identity);
+        let known = link.knows_credentials(&identity);
+        let mut trusts = there.values().chain(&known);
+        if !trusts.any(|trust| trust.subject == subject) {
+            self.broken(&format!("rule 8: {what}: {identity} does not let it in"));
+        }
+    }
+
+    /// Secrets and Roles: only what an operator made, for an object.
+    fn may_own(&mut self, change: &Change, what: &str) {
+        let uid = |object: &Value| object["metadata"]["uid"].as_str().map(str::to_owned);
+        if let Some(before) = &change.before {
+            let is_ours = uid(before).is_some_and(|uid| self.made.contains(&uid));
+            if !is_ours {
+                self.broken(&format!("rule 3: {what}, which somebody else made"));
+            }
+        } else if let Some(after) = &change.after {
+            let owner = &after["metadata"]["ownerReferences"][0];
+            if owner["controller"] != true || owner["kind"] != "AirflowWorkloadIdentity" {
+                self.broken(&format!("rule 3: {what}, which no object owns"));
+            }
+            self.made.extend(uid(after));
+        }
+    }
+}
+
+/// Whether one of ours applied its annotations.
+fn is_managed(object: &Value) -> bool {
+    let managers = object["metadata"]["managedFields"].as_array();
+    let mut managers = managers.into_iter().flatten();
+    managers.any(|entry| {
+        let name = entry["manager"].as_str().unwrap_or_default();
+        name.starts_with("airflow-workload-identity/")
+    })
+}
+
+/// Without what may change.
+fn stripped(object: &Value) -> Value {
+    let mut object = object.clone();
+    let metadata = &mut object["metadata"];
+    for field in ["managedFields", "resourceVersion"] {
+        metadata[field].take();
+    }
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        for annotation in ANNOTATIONS {
+            annotations.remove(annotation);
+        }
+    }
+    if metadata["annotations"].as_object().is_none_or(serde_json::Map::is_empty) {
+        metadata["annotations"].take();
+    }
+    object
+}

@@ -1,0 +1,156 @@
+//! One run: a seed decides everything that happens in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep};
+
+use crate::names::ISSUERS;
+use crate::operators::Operators;
+use crate::people::People;
+use crate::rest::{Rest, unfinished};
+use crate::weather::Weather;
+use crate::world::World;
+use crate::chance;
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Report {
+    /// Of the whole trace.
+    pub hash: u64,
+    /// Virtual time.
+    pub lasted: Duration,
+    /// From the end of the faults until all was as it should be.
+    pub settled_in: Duration,
+}
+
+/// A rule that was broken, or an end that was not reached.
+#[derive(Debug)]
+pub struct Failure {
+    pub what: String,
+    /// Its last lines.
+    pub trace: String,
+}
+
+/// Objects that are not as they should be so long after the last fault never will be: the longest
+/// wait of the operator's is its resync, and a change may take a few of them, one after the other.
+const SETTLES: Duration = Duration::from_secs(600);
+
+/// Runs the seed in a thread of its own: what differs between threads is a function of it.
+///
+/// # Errors
+/// What went wrong.
+pub fn run(seed: u64, is_told: bool) -> Result<Report, Failure> {
+    let run = std::thread::Builder::new().stack_size(16 << 20).spawn(move || {
+        chance::seed(seed);
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(async {
+            chance::start_clock();
+            live(Rng::with_seed(seed), is_told).await
+        })
+    });
+    let died = |_| Failure { what: "the simulation itself panicked".into(), trace: String::new() };
+    run.expect("a thread").join().unwrap_or_else(|error| Err(died(error)))
+}
+
+async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
+    let start = Instant::now();
+    let world = World::new(rng.fork(), is_told);
+    let fail = |what: String| Failure { what, trace: world.state().trace.text() };
+    let resync = Duration::from_secs(rng.u64(10..40));
+    let elects = rng.u32(..5) == 0;
+    let mut people = People::new(&world, rng.fork(), ISSUERS[0].into());
+    world.state().rules.issuers.insert(ISSUERS[0].into());
+    people.set_up().await;
+    let mut operators = Operators::start(&world, elects, ISSUERS[0].into(), resync);
+
+    let gap = [50, 500, 4_000][rng.usize(..3)];
+    for _ in 0..rng.usize(4..20) {
+        sleep(Duration::from_millis(rng.u64(..gap))).await;
+        if rng.u32(..100) < 75 {
+            people.act().await;
+        } else {
+            disturb(&mut rng, &world, &mut people, &mut operators);
+        }
+        operators.supervise().await;
+        if let Some(broken) = world.state().rules.violation.clone() {
+            return Err(fail(broken));
+        }
+    }
+
+    world.tell(|| "the faults end".into());
+    world.state().weather = Weather::CALM;
+    world.azure.throttle(false);
+    people.heal().await;
+    let healed = Instant::now();
+    let settled = loop {
+        sleep(Duration::from_secs(2)).await;
+        operators.supervise().await;
+        world.state().api.collect_garbage(jiff::Timestamp::now());
+        world.publish();
+        if let Some(broken) = world.state().rules.violation.clone() {
+            return Err(fail(broken));
+        }
+        let Some(missing) = unfinished(&world, &people.issuer) else {
+            break healed.elapsed();
+        };
+        if healed.elapsed() > SETTLES {
+            return Err(fail(format!("not within {SETTLES:?}: {missing}")));
+        }
+    };
+
+    // The status says of a new credential, for two minutes, that Entra may not know it yet.
+    sleep(Duration::from_secs(125) + resync).await;
+    let rest = Rest::begin(&world);
+    sleep(resync * 3).await;
+    if let Err(what) = rest.check(&world, resync * 3, resync) {
+        return Err(fail(what));
+    }
+    if let Some(unfinished) = unfinished(&world, &people.issuer) {
+        return Err(fail(format!("it did not last: {unfinished}")));
+    }
+    let state = world.state();
+    Ok(Report {
+        hash: state.trace.hash,
+        lasted: start.elapsed(),
+        settled_in: settled,
+    })
+}
+
+/// What goes wrong beside people and single requests.
+fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &mut Operators) {
+    let index = rng.usize(..operators.count());
+    let length = Duration::from_millis(rng.u64(100..40_000));
+    match rng.u32(..12) {
+        0..4 => operators.crash(index),
+        4 => operators.stop(index),
+        5 | 6 => operators.pause(index, length),
+        7 => operators.cut(index, true, rng.bool(), length),
+        8 => operators.cut(index, false, true, length),
+        9 => {
+            let mut state = world.state();
+            let version = state.api.version();
+            state.api.compact(version);
+            state.trace.tell(|| "the cluster forgets its history".into());
+        }
+        10 => {
+            let by = rng.i64(-86_400_000..86_400_000);
+            world.tell(|| format!("the wall clock jumps by {by} ms"));
+            chance::jump(by);
+        }
+        _ => {
+            // The cluster's issuer moves; whoever starts from now on is told the new one.
+            let issuer = ISSUERS[1];
+            world.tell(|| format!("the issuer is {issuer} from now on"));
+            world.state().rules.issuers.insert(issuer.into());
+            people.issuer = issuer.into();
+            operators.issuer = issuer.into();
+            for index in 0..operators.count() {
+                operators.stop(index);
+            }
+        }
+    }
+}
