@@ -167,6 +167,12 @@ pub enum ClusterError {
 fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} {}", status.code, status.message),
+        // serde's own text repeats the value that it did not expect.
+        kube::Error::SerdeError(error) => format!(
+            "its answer is not what was expected, at line {} column {}",
+            error.line(),
+            error.column()
+        ),
         other => chain(other),
     }
 }

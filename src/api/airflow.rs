@@ -40,9 +40,11 @@ pub struct Airflow {
     pub workload_selector: Option<LabelSelector>,
 
     /// The components of the release or cluster whose ServiceAccounts get the identity.
+    // Atomic: server-side apply would merge what is applied with the default that was there.
     #[serde(default = "default_components")]
     #[schemars(length(max = 6))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(merge_strategy = ListMerge::Atomic, validation = Rule::new("self.all(a, self.exists_one(b, a == b))")
+        .message("must name each component once"))]
     pub components: Vec<Component>,
 
     /// More ServiceAccounts of this namespace, by name: for example that of

@@ -67,9 +67,11 @@ pub struct AirflowWorkloadIdentitySpec {
 
     /// The Airflow connections to write. Each has an ID and exactly one connection type, as a
     /// volume has exactly one source.
+    // Atomic: server-side apply would merge what is applied with the default that was there.
     #[serde(default = "default_connections")]
     #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Atomic, validation = Rule::new("self.all(a, self.exists_one(b, a.id == b.id))")
+        .message("connection IDs must differ"))]
     pub connections: Vec<Connection>,
 
     /// The Secret, or Secrets, that hold the connections. The operator creates them; a Secret that

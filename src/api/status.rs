@@ -32,7 +32,7 @@ pub struct AirflowWorkloadIdentityStatus {
     #[schemars(length(max = 600))]
     pub issuer: Option<String>,
 
-    /// The Airflow that is meant, in the words of `spec.airflow`.
+    /// The Airflow that is meant, in the words of `spec.airflow`, once it was recognised.
     #[serde(default)]
     pub airflow: Option<AirflowStatus>,
 

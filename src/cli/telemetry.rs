@@ -7,7 +7,12 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    filter::{FilterExt, Targets, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
 };
 
 use crate::api::OPERATOR;
@@ -21,6 +26,10 @@ pub(super) enum LogFormat {
 
 /// kube logs every failed request as an error; what is worth saying the operator says itself.
 const QUIET: &str = "info,kube_client=off,kube_runtime=off";
+
+/// Here kube logs answers whole that it cannot read, be they Secrets or tokens: whatever is asked for,
+/// not this. What it requests it says elsewhere.
+const NEVER: &str = "kube_client::client";
 
 /// Traces that are still to be sent.
 pub(super) struct Traces(Option<SdkTracerProvider>);
@@ -53,7 +62,7 @@ pub(super) fn start(format: LogFormat, collector: Option<&str>) -> anyhow::Resul
         LogFormat::Json => lines.json().boxed(),
     };
     registry()
-        .with(lines.with_filter(asked()))
+        .with(lines.with_filter(asked().and(filter_fn(|of| of.target() != NEVER))))
         .with(traces)
         .init();
     Ok(Traces(provider))

@@ -20,10 +20,13 @@ pub use self::{
     propagation::settles_in,
 };
 use crate::{
-    api::{AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason, SecretStatus},
+    api::{
+        AirflowStatus, AirflowWorkloadIdentityStatus, ConditionType, CredentialRecord, Reason,
+        SecretStatus,
+    },
     apply::{Outcome, StepResult},
     azure::AzureErrorKind,
-    observe::{Install, Snapshot},
+    observe::Snapshot,
     plan::{Action, Plan, Progress},
     problem::Problem,
 };
@@ -114,7 +117,7 @@ pub fn status(
             .as_ref()
             .map(ToString::to_string)
             .or(before.issuer),
-        airflow: snapshot.discovery.install.as_ref().map(Install::to_status),
+        airflow: recognised(snapshot, before.airflow.as_ref()),
         accounts: Some(count(&accounts)),
         service_accounts: accounts,
         credentials: credentials(plan, outcome),
@@ -122,6 +125,15 @@ pub fn status(
         reader_role: has_reader_role(plan, outcome, before.reader_role),
         conditions: conditions.all(),
     }
+}
+
+/// The Airflow that is meant, if it was ever seen: a name that led nowhere is forgotten with the
+/// spec that had it.
+fn recognised(snapshot: &Snapshot, before: Option<&AirflowStatus>) -> Option<AirflowStatus> {
+    let install = snapshot.discovery.install.as_ref()?;
+    let meant = install.to_status();
+    let is_there = snapshot.discovery.installs.contains(install);
+    (is_there || before == Some(&meant)).then_some(meant)
 }
 
 /// Whether the IDs in the status may be those of another identity than the spec names: Azure

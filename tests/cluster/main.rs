@@ -39,3 +39,5 @@ mod sign_in;
 mod steady_state;
 mod tenancy;
 mod traces;
+mod transitions;
+mod unreadable;

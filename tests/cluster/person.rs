@@ -120,7 +120,11 @@ impl Person {
             .envs(self.environment.clone())
             .output()
             .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let text = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            lab::keep_output("commands", &text).unwrap();
+            text
+        };
         Printed {
             code: output.status.code().unwrap(),
             out: text(output.stdout),

@@ -87,7 +87,7 @@ fn wrong_objects_are_refused() {
             ),
             (
                 json!({ "airflow": { "components": ["worker", "worker"] } }),
-                &["spec.airflow.components[1]", "Duplicate"],
+                &["spec.airflow.components", "each component once"],
             ),
             (
                 json!({ "airflow": { "serviceAccounts": ["No_Name"] } }),
@@ -193,7 +193,7 @@ fn wrong_objects_are_refused() {
             ),
             (
                 connections(json!([{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }])),
-                &["spec.connections[1]", "Duplicate"],
+                &["spec.connections", "IDs must differ"],
             ),
             (
                 connections(json!([{ "id": "lake", "azure": {} }, { "id": "LAKE", "azure": {} }])),

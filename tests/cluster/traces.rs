@@ -20,6 +20,7 @@ async fn collector() -> (String, Arc<Mutex<Vec<ExportTraceServiceRequest>>>) {
     let kept = taken.clone();
     let take = post(async move |body: Bytes| {
         let request = ExportTraceServiceRequest::decode(body).unwrap();
+        lab::keep_output("spans", &format!("{request:?}\n")).unwrap();
         kept.lock().unwrap().push(request);
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -55,6 +55,26 @@ fn everything_done_is_ready() {
 }
 
 #[test]
+fn an_airflow_that_was_only_named_is_not_remembered_and_one_that_was_seen_is() {
+    let mut world = fresh();
+    world.discovery.install = Some(release("misspelt"));
+    assert_eq!(read(&world, &StepResult::Done).airflow, None);
+
+    let mut world = converged();
+    let seen = world.object.status.clone().unwrap().airflow;
+    assert_eq!(
+        seen.clone().unwrap().helm_release.as_deref(),
+        Some("airflow")
+    );
+    world.discovery.installs.clear();
+    assert_eq!(
+        read(&world, &StepResult::Done).airflow,
+        seen,
+        "it is being reinstalled"
+    );
+}
+
+#[test]
 fn nothing_changed_is_the_same_status_to_the_letter() {
     let world = converged();
     assert_eq!(Some(read(&world, &StepResult::Done)), world.object.status);

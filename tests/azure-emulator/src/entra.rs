@@ -75,6 +75,7 @@ pub async fn exchange(
     assertion.admitted_by(&trusts)?;
 
     let access_token = app.tokens().issue(caller, audience, now());
+    tracing::trace!(target: "issued", access_token);
     let seconds = bearer::LIFETIME.as_secs();
     Ok(Json(json!({
         "token_type": "Bearer",

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::binaries::workspace_binary;
 use crate::http;
 use crate::identities::TENANT_ID;
+use crate::outputs;
 use crate::pki::Authority;
 use crate::process::Process;
 use crate::reaper::Reaper;
@@ -102,6 +103,9 @@ impl Emulator {
             .arg(&seed_file)
             .args(extra_args)
             .env("NO_PROXY", "127.0.0.1");
+        if outputs::outlives(reaper.scratch(), "azure-emulator.log")? {
+            command.env("RUST_LOG", "issued=trace").env("NO_COLOR", "1");
+        }
         let mut process = Process::start(reaper, "azure-emulator", command)?;
 
         let log = process.log_path().to_owned();

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::emulator::Emulator;
 use crate::identities::{OPERATOR, TENANT_ID};
 use crate::kubeconfig;
+use crate::outputs::{self, keep_output, without_traces};
 use crate::process::{Process, tail};
 use crate::reaper::Reaper;
 
@@ -51,6 +52,8 @@ impl Default for OperatorOptions {
 /// A running `awi run`; killed when dropped.
 pub struct Operator {
     process: Process,
+    /// It logs more than was asked for.
+    is_traced: bool,
     http: reqwest::Client,
 }
 
@@ -175,8 +178,14 @@ impl Operator {
             .env("AZURE_FEDERATED_TOKEN_FILE", token_file)
             .env("AZURE_AUTHORITY_HOST", url)
             .env("NO_PROXY", "127.0.0.1")
-            .envs(launch.env);
+            .envs(launch.env.clone());
+        let is_asked = |(name, value): &(String, String)| name == "RUST_LOG" && !value.is_empty();
+        let is_traced = outputs::outlives(reaper.scratch(), &format!("{name}.log"))?;
+        if is_traced {
+            command.env("RUST_LOG", "trace");
+        }
         Ok(Self {
+            is_traced: is_traced && !launch.env.iter().any(is_asked),
             process: Process::start(reaper, name, command)?,
             http: reqwest::Client::builder().no_proxy().build()?,
         })
@@ -186,7 +195,9 @@ impl Operator {
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
         let url = format!("{}{path}", self.url().await?);
         let answer = self.http.get(url).send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        let (status, body) = (answer.status().as_u16(), answer.text().await?);
+        keep_output("served", &body)?;
+        Ok((status, body))
     }
 
     /// Where it serves, once it does.
@@ -211,10 +222,15 @@ impl Operator {
         Ok(format!("http://127.0.0.1:{port}"))
     }
 
-    /// All that it has logged.
+    /// All that it has logged of what it was asked for.
     #[must_use]
     pub fn log(&self) -> String {
-        self.process.log()
+        let log = self.process.log();
+        if self.is_traced {
+            without_traces(&log)
+        } else {
+            log
+        }
     }
 
     #[must_use]
