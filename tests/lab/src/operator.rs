@@ -1,7 +1,7 @@
 //! The operator as a child process.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,15 @@ impl Default for OperatorOptions {
 pub struct Operator {
     process: Process,
     http: reqwest::Client,
+    /// Namespace and name.
+    account: (String, String),
+    token_files: TokenFiles,
+}
+
+/// Where its tokens are, as the kubelet mounts them.
+struct TokenFiles {
+    kubernetes: PathBuf,
+    exchange: PathBuf,
 }
 
 /// How `awi` is called, and as whom.
@@ -145,6 +154,14 @@ pub(crate) struct Tokens {
     pub(crate) exchange: String,
 }
 
+impl TokenFiles {
+    fn write(&self, tokens: &Tokens) -> Result<()> {
+        fs::write(&self.kubernetes, &tokens.kubernetes)?;
+        fs::write(&self.exchange, &tokens.exchange)?;
+        Ok(())
+    }
+}
+
 impl Operator {
     pub(crate) fn start(
         reaper: &Arc<Reaper>,
@@ -155,9 +172,12 @@ impl Operator {
         launch: Launch,
     ) -> Result<Self> {
         let file = |suffix: &str| reaper.scratch().join(format!("{name}.{suffix}"));
-        let token_file = file("token");
-        fs::write(&token_file, &tokens.exchange)?;
-        let user = kubeconfig::token_user(&tokens.kubernetes);
+        let token_files = TokenFiles {
+            kubernetes: file("kubernetes-token"),
+            exchange: file("exchange-token"),
+        };
+        token_files.write(tokens)?;
+        let user = kubeconfig::token_file_user(&token_files.kubernetes);
         let kubeconfig = kubeconfig::write(
             file("kubeconfig"),
             &launch.api_server,
@@ -172,14 +192,30 @@ impl Operator {
             .env("KUBECONFIG", kubeconfig)
             .env("AZURE_CLIENT_ID", OPERATOR.client_id)
             .env("AZURE_TENANT_ID", TENANT_ID)
-            .env("AZURE_FEDERATED_TOKEN_FILE", token_file)
+            .env("AZURE_FEDERATED_TOKEN_FILE", &token_files.exchange)
             .env("AZURE_AUTHORITY_HOST", url)
             .env("NO_PROXY", "127.0.0.1")
             .envs(launch.env);
         Ok(Self {
             process: Process::start(reaper, name, command)?,
             http: reqwest::Client::builder().no_proxy().build()?,
+            account: (launch.namespace, launch.account),
+            token_files,
         })
+    }
+
+    pub(crate) fn account(&self) -> (&str, &str) {
+        (&self.account.0, &self.account.1)
+    }
+
+    /// Replaces the token by which it signs in to Azure.
+    pub fn write_exchange_token(&self, token: &str) -> Result<()> {
+        fs::write(&self.token_files.exchange, token)?;
+        Ok(())
+    }
+
+    pub(crate) fn write_tokens(&self, tokens: &Tokens) -> Result<()> {
+        self.token_files.write(tokens)
     }
 
     /// What it serves over HTTP: status and body.
@@ -240,6 +276,15 @@ impl Operator {
     /// Lets it go on.
     pub fn resume(&mut self) {
         self.process.resume();
+    }
+
+    /// The most memory that it has had at a time, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.context("/proc without VmHWM")?.parse()?;
+        Ok(kilobytes * 1024)
     }
 
     /// Ends it at once.
