@@ -25,6 +25,7 @@ mod node;
 mod operator;
 mod pki;
 mod process;
+pub mod proxy;
 mod python;
 mod reaper;
 mod webhook;

@@ -16,6 +16,7 @@ use crate::emulator::Emulator;
 use crate::identities::{OPERATOR, TENANT_ID};
 use crate::kubeconfig;
 use crate::process::{Process, tail};
+use crate::proxy::Proxy;
 use crate::reaper::Reaper;
 
 /// Namespace and name, as in deploy/.
@@ -33,6 +34,8 @@ pub struct OperatorOptions {
     pub resync: String,
     /// Where it finds the API server, if not where it is.
     pub api_server: Option<String>,
+    /// Where it finds Azure, if not where it is.
+    pub azure: Option<String>,
     pub extra_args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -42,8 +45,21 @@ impl Default for OperatorOptions {
         Self {
             resync: "5m".to_owned(),
             api_server: None,
+            azure: None,
             extra_args: Vec::new(),
             env: Vec::new(),
+        }
+    }
+}
+
+impl OperatorOptions {
+    /// With a proxy between it and both APIs.
+    #[must_use]
+    pub fn through(self, proxy: &Proxy) -> Self {
+        Self {
+            api_server: Some(proxy.cluster_url().to_owned()),
+            azure: Some(proxy.azure_url().to_owned()),
+            ..self
         }
     }
 }
@@ -75,7 +91,7 @@ pub(crate) struct Launch {
 impl Launch {
     /// As tests and the demo want it.
     pub(crate) fn of_options(options: OperatorOptions, emulator: &Emulator, server: &str) -> Self {
-        let url = emulator.url();
+        let url = options.azure.as_deref().unwrap_or(emulator.url());
         let ca = emulator.ca_path().display().to_string();
         let args = [
             "run",
@@ -88,7 +104,10 @@ impl Launch {
             &format!("--azure-graph-endpoint={url}"),
             &format!("--extra-ca={ca}"),
         ];
-        let mut env = vec![("POD_NAMESPACE".to_owned(), SERVICE_ACCOUNT.0.to_owned())];
+        let mut env = vec![
+            ("POD_NAMESPACE".to_owned(), SERVICE_ACCOUNT.0.to_owned()),
+            ("AZURE_AUTHORITY_HOST".to_owned(), url.to_owned()),
+        ];
         env.extend(options.env);
         Self {
             namespace: SERVICE_ACCOUNT.0.to_owned(),
@@ -185,7 +204,6 @@ impl Operator {
             &user,
         )?;
 
-        let url = emulator.url();
         let mut command = reaper.command(awi)?;
         command
             .args(launch.args)
@@ -193,7 +211,7 @@ impl Operator {
             .env("AZURE_CLIENT_ID", OPERATOR.client_id)
             .env("AZURE_TENANT_ID", TENANT_ID)
             .env("AZURE_FEDERATED_TOKEN_FILE", &token_files.exchange)
-            .env("AZURE_AUTHORITY_HOST", url)
+            .env("AZURE_AUTHORITY_HOST", emulator.url())
             .env("NO_PROXY", "127.0.0.1")
             .envs(launch.env);
         Ok(Self {
