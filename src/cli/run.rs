@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
 use futures::FutureExt;
-use kube::{Client, Config};
+use kube::Config;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     api::OPERATOR,
     azure::Identities,
+    client::client,
     controller::{self, Passes, Scope, Shared, WatchErrors, Watches},
     health::Health,
     issuers::IssuerHistory,
@@ -108,14 +109,12 @@ async fn operate(args: Args) -> anyhow::Result<()> {
         .then(|| Arc::new(Exchanges::new(azure.clone())));
     let identities = Arc::new(Identities::new(azure, mandate.clone()));
 
-    let mut config = Config::infer()
+    let config = Config::infer()
         .await
         .context("no Kubernetes cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
-    // The controller tries again by itself; a client that does, too, holds a pass for minutes.
-    config.default_retry = false;
     let own = args.namespace.filter(|namespace| !namespace.is_empty());
     let namespace = own.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config)?;
+    let client = client(config)?;
 
     let health = Arc::new(Health::default());
     let passes = Arc::new(Passes::default());

@@ -34,6 +34,7 @@ use serde::de::DeserializeOwned;
 use super::{patience::Patience, trim};
 use crate::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
+    client::WATCH,
     health::Health,
     observe::{EXECUTOR_SELECTORS, Stores},
     problem::chain,
@@ -117,7 +118,9 @@ impl Watches {
     /// The watches of a scope. Nothing is asked for before [`run`](super::run) polls them.
     #[must_use]
     pub fn new(client: &Client, scope: &Scope, health: &Arc<Health>, errors: &WatchErrors) -> Self {
-        let everything = watcher::Config::default().any_semantic();
+        // What was written and what is granted is not read from an API server that lags behind.
+        let latest = watcher::Config::default().timeout(WATCH);
+        let everything = latest.clone().any_semantic();
         let ours = everything
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
@@ -126,8 +129,6 @@ impl Watches {
             // The only one that a role can grant by name.
             Scope::Namespace(name) => everything.clone().fields(&format!("metadata.name={name}")),
         };
-        // What was written and what is granted is not read from an API server that lags behind.
-        let latest = watcher::Config::default();
 
         let mut all = Builder {
             scope,
