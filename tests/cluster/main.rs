@@ -39,3 +39,4 @@ mod sign_in;
 mod steady_state;
 mod tenancy;
 mod traces;
+mod wire;

@@ -1,9 +1,9 @@
 //! The API server or Azure is gone for a while: nothing is lost, and nobody restarts anything.
 
-use lab::{identities::OPERATOR, repository};
+use lab::{OperatorOptions, identities::OPERATOR, repository};
 use serde_json::json;
 
-use crate::world::{World, all, often, own, run};
+use crate::world::{World, all, awi, often, own, run};
 
 #[test]
 fn azure_down() {
@@ -132,7 +132,12 @@ fn the_operators_own_tokens_expire_and_are_replaced() {
         let is_served = async || world.federated().await;
 
         // Azure takes its token no longer, before its time: there are others to be had.
-        let expire = async || lab.emulator().expire_tokens(OPERATOR.client_id).await.unwrap();
+        let expire = async || {
+            lab.emulator()
+                .expire_tokens(OPERATOR.client_id)
+                .await
+                .unwrap()
+        };
         expire().await;
         world.lose_credential("airflow-worker").await;
         world.becomes(worker.clone(), is_served).await;
@@ -170,5 +175,43 @@ fn the_operators_own_tokens_expire_and_are_replaced() {
         let log = operator.log();
         assert!(!log.contains("panicked"), "{log}");
         assert!(log.lines().count() < 500, "a hot loop: {log}");
+    });
+}
+
+#[test]
+fn names_that_do_not_resolve() {
+    run(async {
+        // RFC 6761: nobody ever has it.
+        let nowhere = || Some("https://nowhere.invalid".to_owned());
+        let options = OperatorOptions {
+            azure: nowhere(),
+            ..often()
+        };
+        let (lab, operator) = own(options).await;
+        let world = World::of(&lab, &operator, "unresolved").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        let message = world
+            .until("prod", "Ready", "False", "AzureUnavailable")
+            .await;
+        assert!(message.contains("nowhere.invalid"), "{message}");
+
+        let options = OperatorOptions {
+            api_server: nowhere(),
+            ..often()
+        };
+        let astray = lab.start_operator(awi(), options).await.unwrap();
+        world
+            .eventually("it says why it is not ready", async || {
+                let (status, why) = astray.get("/readyz").await.unwrap();
+                (status == 503 && why.contains("lookup")).then_some(())
+            })
+            .await;
+        for operator in [&operator, &astray] {
+            let log = operator.log();
+            assert!(!log.contains("panicked"), "{log}");
+            assert!(log.lines().count() < 200, "a hot loop: {log}");
+        }
     });
 }
