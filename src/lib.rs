@@ -22,6 +22,7 @@
 //! | [`apply`] | the effects, one result per step |
 //! | [`status`] | pure: what the user reads |
 //! | [`controller`] | watches, retries, and the loop around all of that |
+//! | [`client`] | how the API server is asked |
 //! | [`mandate`] | whether this process may write |
 //! | [`leader`] | which of several replicas works |
 //! | [`health`] | whether this process is ready, and alive |
@@ -36,6 +37,7 @@ pub mod api;
 pub mod apply;
 pub mod azure;
 pub mod cli;
+pub mod client;
 pub mod controller;
 pub mod exchange;
 pub mod grant;

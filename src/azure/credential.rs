@@ -1,10 +1,13 @@
 //! How the operator itself signs in to Azure.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
+use async_trait::async_trait;
 use azure_core::{
-    credentials::TokenCredential,
+    Error,
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    error::ErrorKind,
     http::{ClientOptions, RetryOptions, Transport},
 };
 use azure_identity::{
@@ -39,12 +42,25 @@ impl CredentialKind {
         cloud: &Cloud,
         transport: &Transport,
     ) -> anyhow::Result<Arc<dyn TokenCredential>> {
+        self.once(cloud, transport)?;
+        Ok(Arc::new(Anew {
+            kind: self,
+            cloud: cloud.clone(),
+            transport: transport.clone(),
+        }))
+    }
+
+    fn once(
+        self,
+        cloud: &Cloud,
+        transport: &Transport,
+    ) -> anyhow::Result<Arc<dyn TokenCredential>> {
         let client_options = options(cloud, transport);
         match self {
             Self::Auto if env("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
-                Self::WorkloadIdentity.build(cloud, transport)
+                Self::WorkloadIdentity.once(cloud, transport)
             }
-            Self::Auto => Self::ManagedIdentity.build(cloud, transport),
+            Self::Auto => Self::ManagedIdentity.once(cloud, transport),
             Self::WorkloadIdentity => Ok(WorkloadIdentityCredential::new(Some(
                 WorkloadIdentityCredentialOptions {
                     credential_options: ClientAssertionCredentialOptions { client_options },
@@ -70,6 +86,30 @@ impl CredentialKind {
     }
 }
 
+/// A credential for each token. One that lives on keeps what it got, token and file, also when Azure
+/// takes it no longer; the pipeline keeps tokens as it is, and asks for another when it must.
+#[derive(Debug)]
+struct Anew {
+    kind: CredentialKind,
+    cloud: Cloud,
+    transport: Transport,
+}
+
+#[async_trait]
+impl TokenCredential for Anew {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let credential = self
+            .kind
+            .once(&self.cloud, &self.transport)
+            .map_err(|error| Error::with_message(ErrorKind::Credential, format!("{error:#}")))?;
+        credential.get_token(scopes, options).await
+    }
+}
+
 /// Client options that all requests to Azure share. No retries below us: the operator requeues
 /// the object instead, so that no call blocks longer than its timeout.
 pub(super) fn options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
@@ -79,39 +119,6 @@ pub(super) fn options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
         transport: Some(transport.clone()),
         ..ClientOptions::default()
     }
-}
-
-/// What carries every request to Azure.
-///
-/// # Errors
-/// See [`http_client`].
-pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<Transport> {
-    Ok(Transport::new(Arc::new(http_client(extra_ca, timeout)?)))
-}
-
-/// A client for Azure and for what Azure reads. `extra_ca` is a PEM file of certificates that are
-/// trusted beside the system's. Proxies come from the environment (`HTTPS_PROXY`, `NO_PROXY`).
-///
-/// # Errors
-/// The file cannot be read or holds no certificate.
-pub fn http_client(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<reqwest::Client> {
-    let mut client = reqwest::Client::builder()
-        .https_only(false) // IMDS is plain http; bearer tokens go to https only (Cloud::new)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(timeout.min(Duration::from_secs(10)))
-        .timeout(timeout);
-    if let Some(path) = extra_ca {
-        let context = || format!("--extra-ca {}", path.display());
-        let pem = std::fs::read(path).with_context(context)?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).with_context(context)?;
-        anyhow::ensure!(
-            !certificates.is_empty(),
-            "--extra-ca {}: no PEM certificate in it",
-            path.display()
-        );
-        client = client.tls_certs_merge(certificates);
-    }
-    Ok(client.build()?)
 }
 
 fn env(name: &str) -> Option<String> {

@@ -12,11 +12,13 @@ mod graph;
 mod identities;
 mod permission;
 mod rest;
+mod transport;
 
 pub use calls::Calls;
 pub use client::{AzureClient, AzureIdentity, CredentialProperties};
 pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
-pub use credential::{CredentialKind, http_client, transport};
+pub use credential::CredentialKind;
 pub use error::{AzureError, AzureErrorKind};
 pub use exchange::AccountToken;
 pub use identities::{Identities, View};
+pub use transport::{http_client, transport};

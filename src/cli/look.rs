@@ -14,6 +14,7 @@ use super::azure::AzureArgs;
 use crate::{
     api::OPERATOR,
     azure::Identities,
+    client::client,
     controller::{Scope, WatchErrors, Watches},
     issuers::{self, IssuerHistory},
     mandate::Mandate,
@@ -79,10 +80,9 @@ impl LookArgs {
         let (cloud, azure) = self.azure.connect()?;
         // Nobody elects this one, so it cannot write.
         let identities = Arc::new(Identities::new(azure, Arc::new(Mandate::elected())));
-        let mut config = config(self.context).await?;
-        config.default_retry = false;
+        let config = config(self.context).await?;
         let namespace = self.namespace.unwrap_or(config.default_namespace.clone());
-        let client = Client::try_from(config)?;
+        let client = client(config)?;
 
         let source = Arc::new(IssuerSource::new(self.issuer));
         let issuer = source.get(&client, MAX_AGE).await;

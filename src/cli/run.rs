@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
-use kube::{Client, Config};
+use kube::Config;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     api::OPERATOR,
+    client::client,
     controller::Scope,
     model::Issuer,
     operator::{Operator, Settings},
@@ -89,11 +90,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 async fn operate(args: Args) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("awi");
     let (cloud, azure) = args.azure.connect()?;
-    let mut config = Config::infer()
+    let config = Config::infer()
         .await
         .context("no Kubernetes cluster: run in a pod with a ServiceAccount, or set KUBECONFIG")?;
-    // The controller tries again by itself; a client that does, too, holds a pass for minutes.
-    config.default_retry = false;
     let own = args.namespace.filter(|namespace| !namespace.is_empty());
     let operator = Operator::new(
         Settings {
@@ -108,7 +107,7 @@ async fn operate(args: Args) -> anyhow::Result<()> {
                 format!("{pod}_{}", Uuid::new_v4())
             }),
         },
-        Client::try_from(config)?,
+        client(config)?,
         azure,
         &mut registry,
     );

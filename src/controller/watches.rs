@@ -34,6 +34,7 @@ use serde::de::DeserializeOwned;
 use super::{patience::Patience, trim};
 use crate::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
+    client::WATCH,
     health::Health,
     observe::{EXECUTOR_SELECTORS, Stores},
     problem::chain,
@@ -117,7 +118,8 @@ impl Watches {
     /// The watches of a scope. Nothing is asked for before [`run`](super::run) polls them.
     #[must_use]
     pub fn new(client: &Client, scope: &Scope, health: &Arc<Health>, errors: &WatchErrors) -> Self {
-        let everything = watcher::Config::default().any_semantic();
+        // Not from an API server that lags behind: what it does not know yet would be taken for gone.
+        let everything = watcher::Config::default().timeout(WATCH);
         let ours = everything
             .clone()
             .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
@@ -126,8 +128,6 @@ impl Watches {
             // The only one that a role can grant by name.
             Scope::Namespace(name) => everything.clone().fields(&format!("metadata.name={name}")),
         };
-        // What was written and what is granted is not read from an API server that lags behind.
-        let latest = watcher::Config::default();
 
         let mut all = Builder {
             scope,
@@ -140,8 +140,8 @@ impl Watches {
         let grants = Api::all(client.clone());
         let namespaces = Api::all(client.clone());
         let (objects, object_events) =
-            all.watch::<Object>(scope.api(client), latest.clone(), |_| ());
-        let (grants, grant_events) = all.watch(grants, latest, |_| ());
+            all.watch::<Object>(scope.api(client), everything.clone(), |_| ());
+        let (grants, grant_events) = all.watch(grants, everything.clone(), |_| ());
         let (namespaces, namespace_events) = all.watch(namespaces, named, trim::metadata);
         let (accounts, account_events) =
             all.watch(scope.api(client), everything.clone(), trim::account);

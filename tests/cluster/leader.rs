@@ -1,9 +1,20 @@
 //! Two replicas: one works; when it ends, hangs or dies, the other does.
 
-use std::{future::pending, time::Instant};
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use airflow_workload_identity::apply::write_status;
-use lab::{Lab, LabOptions, Operator, OperatorOptions};
+use axum::http::Method;
+use lab::{
+    Lab, LabOptions, Operator, OperatorOptions,
+    proxy::{Fate, Proxy, Seen, Side},
+};
 use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
@@ -20,6 +31,21 @@ async fn replica(lab: &Lab) -> Operator {
         ..OperatorOptions::default()
     };
     lab.start_operator(awi(), options).await.unwrap()
+}
+
+/// One behind a proxy of its own, which tells who wrote what.
+async fn behind(proxy: &Proxy, lab: &Lab) -> Operator {
+    let options = OperatorOptions {
+        resync: "1s".into(),
+        extra_args: vec!["--leader-election".into()],
+        ..OperatorOptions::default()
+    };
+    let options = options.through(proxy);
+    lab.start_operator(awi(), options).await.unwrap()
+}
+
+fn writes_to_azure(seen: &Seen) -> bool {
+    seen.side == Side::Azure && seen.write.is_some()
 }
 
 async fn leads(world: &World<'_>, operator: &Operator) {
@@ -197,6 +223,133 @@ fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_
             "the second's record holds"
         );
         assert_eq!(world.federated().await, all(&["scheduler", "worker"]));
+    });
+}
+
+#[test]
+fn a_leader_that_the_api_server_turns_away_never_writes_beside_its_successor() {
+    run(async {
+        let emulator_args = ["--write-window-ms", "100"].map(str::to_owned).into();
+        let options = LabOptions {
+            emulator_args,
+            ..LabOptions::default()
+        };
+        let lab = Lab::start(options).await.unwrap();
+        let (one, two) = (Proxy::start(&lab).unwrap(), Proxy::start(&lab).unwrap());
+        // Both in the order in which it arrives.
+        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let (first_arrived, second_arrived) = (arrived.clone(), arrived.clone());
+        let cut = is_cut.clone();
+        one.rule(move |seen| {
+            first_arrived.lock().unwrap().push(("first", seen.clone()));
+            match seen.side {
+                Side::Cluster if cut.load(Ordering::Relaxed) => Fate::Reset,
+                _ => Fate::Pass,
+            }
+        });
+        two.rule(move |seen| {
+            second_arrived
+                .lock()
+                .unwrap()
+                .push(("second", seen.clone()));
+            Fate::Pass
+        });
+
+        let mut first = behind(&one, &lab).await;
+        let world = World::of(&lab, &first, "turned-away").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        drop(world);
+        let second = behind(&two, &lab).await;
+        let world = World::existing(&lab, &second, "turned-away").await;
+        world
+            .eventually("it waits", async || {
+                second.log().contains("waiting").then_some(())
+            })
+            .await;
+
+        // There is always something to write, for whoever may.
+        let name = world.credential_name("airflow-worker");
+        let azure = world.azure().await;
+        let hammer = async {
+            loop {
+                // Refused while somebody writes.
+                let _ = azure.delete_credential(&world.identity, &name).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let hand_over = async {
+            one.arrived(writes_to_azure).await;
+            is_cut.store(true, Ordering::Relaxed);
+            one.cut();
+            assert_eq!(first.ended().await.unwrap().code(), Some(1));
+            two.arrived(writes_to_azure).await;
+        };
+        tokio::select! {
+            () = hand_over => {}
+            () = hammer => {}
+        }
+        let arrived = arrived.lock().unwrap().clone();
+        let is_first = |(who, seen): &(&str, Seen)| *who == "first" && writes_to_azure(seen);
+        let is_taken = |(who, seen): &(&str, Seen)| {
+            *who == "second" && seen.path.contains("/leases/") && seen.method == Method::PUT
+        };
+        let last = arrived.iter().rposition(is_first);
+        let taken = arrived.iter().position(is_taken);
+        assert!(last.is_some() && last < taken, "{last:?} and {taken:?}");
+    });
+}
+
+#[test]
+fn a_leader_that_was_stopped_for_longer_than_its_lease_has_one_call_in_flight_and_makes_no_other() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let one = Proxy::start(&lab).unwrap();
+        let mut first = behind(&one, &lab).await;
+        let world = World::of(&lab, &first, "stopped").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world
+            .ready(json!({ "airflow": { "components": ["worker"] } }))
+            .await;
+        drop(world);
+        let second = replica(&lab).await;
+
+        one.rule(|seen| {
+            if writes_to_azure(seen) {
+                Fate::Hold
+            } else {
+                Fate::Pass
+            }
+        });
+        let world = World::existing(&lab, &second, "stopped").await;
+        let three = json!({ "airflow": { "components": ["scheduler", "triggerer", "worker"] } });
+        world.prod(three).await;
+        let in_flight = one.held(writes_to_azure).await;
+        first.pause();
+        leads(&world, &second).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        let accounts = all(&["scheduler", "triggerer", "worker"]);
+        assert_eq!(world.federated().await, accounts);
+        let known = world.records("prod").await;
+
+        // Its call arrives, late; and when it wakes there is something to write for whoever does not know better.
+        one.rule(|_| Fate::Pass);
+        world.lose_credential("airflow-worker").await;
+        first.resume();
+        assert_eq!(first.ended().await.unwrap().code(), Some(1));
+        let later: Vec<Seen> = one
+            .writes()
+            .into_iter()
+            .filter(|seen| seen.number > in_flight.number)
+            .collect();
+        assert!(later.is_empty(), "{later:?}");
+        world
+            .becomes(accounts, async || world.federated().await)
+            .await;
+        assert_eq!(world.records("prod").await, known);
     });
 }
 

@@ -41,3 +41,4 @@ mod tenancy;
 mod traces;
 mod transitions;
 mod unreadable;
+mod wire;

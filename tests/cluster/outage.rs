@@ -1,8 +1,9 @@
 //! The API server or Azure is gone for a while: nothing is lost, and nobody restarts anything.
 
+use lab::{OperatorOptions, identities::OPERATOR, repository};
 use serde_json::json;
 
-use crate::world::{World, all, often, own, run};
+use crate::world::{World, all, awi, often, own, run};
 
 #[test]
 fn azure_down() {
@@ -82,5 +83,135 @@ fn api_server_gone_for_a_minute() {
             "a hot loop: {} lines",
             log.lines().count()
         );
+    });
+}
+
+#[test]
+fn etcd_dies_and_the_api_server_comes_back_with_another_certificate() {
+    run(async {
+        let (lab, operator) = own(often()).await;
+        let world = World::of(&lab, &operator, "restarts").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        let serves = async |accounts: &[&str]| {
+            world.lose_credential("airflow-worker").await;
+            world
+                .becomes(all(accounts), async || world.federated().await)
+                .await;
+            world.until("prod", "Ready", "True", "Done").await;
+        };
+
+        lab.stop_etcd().await;
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        lab.start_etcd().await.unwrap();
+        world.release(&["triggerer"]).await;
+        serves(&["triggerer", "worker"]).await;
+
+        lab.stop_apiserver().await;
+        lab.renew_certificate().unwrap();
+        lab.start_apiserver().await.unwrap();
+        world.release(&["scheduler"]).await;
+        serves(&["scheduler", "triggerer", "worker"]).await;
+
+        let log = operator.log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(log.lines().count() < 500, "a hot loop: {log}");
+    });
+}
+
+#[test]
+fn the_operators_own_tokens_expire_and_are_replaced() {
+    run(async {
+        let (lab, operator) = own(often()).await;
+        let world = World::of(&lab, &operator, "expired").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        let worker = all(&["worker"]);
+        let is_served = async || world.federated().await;
+
+        // Azure takes its token no longer, before its time: there are others to be had.
+        let expire = async || {
+            lab.emulator()
+                .expire_tokens(OPERATOR.client_id)
+                .await
+                .unwrap()
+        };
+        expire().await;
+        world.lose_credential("airflow-worker").await;
+        world.becomes(worker.clone(), is_served).await;
+
+        // Nor does Entra take the one of its pod, until the kubelet has brought another.
+        operator.write_exchange_token("expired").unwrap();
+        expire().await;
+        let message = world
+            .until("prod", "Ready", "False", "AzureUnauthenticated")
+            .await;
+        assert!(message.contains("operator's own sign-in"), "{message}");
+        lab.renew_tokens(&operator).await.unwrap();
+        world.until("prod", "Ready", "True", "Done").await;
+
+        // The account that the API server knew it by is another one now.
+        let account = repository().join("deploy/base/service-account.yaml");
+        lab.kubectl(&["delete", "--filename", account.to_str().unwrap()])
+            .await
+            .unwrap();
+        lab.apply(&account).await.unwrap();
+        world.release(&["triggerer"]).await;
+        world
+            .eventually("the log tells", async || {
+                operator.log().contains("401 Unauthorized").then_some(())
+            })
+            .await;
+        lab.renew_tokens(&operator).await.unwrap();
+        // It reads the file once a minute.
+        tokio::time::sleep(std::time::Duration::from_secs(50)).await;
+        world
+            .becomes(all(&["triggerer", "worker"]), is_served)
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+
+        let log = operator.log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(log.lines().count() < 500, "a hot loop: {log}");
+    });
+}
+
+#[test]
+fn names_that_do_not_resolve() {
+    run(async {
+        // RFC 6761: nobody ever has it.
+        let nowhere = || Some("https://nowhere.invalid".to_owned());
+        let options = OperatorOptions {
+            azure: nowhere(),
+            ..often()
+        };
+        let (lab, operator) = own(options).await;
+        let world = World::of(&lab, &operator, "unresolved").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        let message = world
+            .until("prod", "Ready", "False", "AzureUnavailable")
+            .await;
+        assert!(message.contains("nowhere.invalid"), "{message}");
+
+        let options = OperatorOptions {
+            api_server: nowhere(),
+            ..often()
+        };
+        let astray = lab.start_operator(awi(), options).await.unwrap();
+        world
+            .eventually("it says why it is not ready", async || {
+                let (status, why) = astray.get("/readyz").await.unwrap();
+                (status == 503 && why.contains("lookup")).then_some(())
+            })
+            .await;
+        for operator in [&operator, &astray] {
+            let log = operator.log();
+            assert!(!log.contains("panicked"), "{log}");
+            assert!(log.lines().count() < 200, "a hot loop: {log}");
+        }
     });
 }

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::faults::Fault;
@@ -27,6 +29,7 @@ pub fn router() -> Router<Arc<App>> {
         .route("/config", get(config).put(configure))
         .route("/faults", post(add_fault).delete(clear_faults))
         .route("/locks", put(lock).delete(unlock))
+        .route("/tokens", delete(expire_tokens))
         .route("/state", get(state))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(middleware::from_fn(loopback_only))
@@ -96,6 +99,15 @@ async fn lock(State(app): Shared, Json(Lock { scope }): Json<Lock>) {
 
 async fn unlock(State(app): Shared) {
     app.store().unlock();
+}
+
+#[derive(Deserialize)]
+struct Client {
+    client: Uuid,
+}
+
+async fn expire_tokens(State(app): Shared, Query(Client { client }): Query<Client>) {
+    app.tokens().expire(client, Instant::now());
 }
 
 async fn state(State(app): Shared) -> Json<Value> {

@@ -100,6 +100,14 @@ impl Tokens {
         token
     }
 
+    /// Ends the life of all tokens of a client.
+    pub fn expire(&mut self, client: Uuid, now: Instant) {
+        let issued = self.issued.values_mut();
+        for issued in issued.filter(|issued| issued.caller.client == client) {
+            issued.expires = now;
+        }
+    }
+
     /// Whom an `Authorization` header of a request to an API at `own_url` stands for.
     pub fn authenticate(
         &self,
@@ -206,6 +214,23 @@ mod tests {
                 "{audience}"
             );
         }
+    }
+
+    #[test]
+    fn the_tokens_of_one_client_can_be_ended_before_their_time() {
+        let (mut tokens, now) = (Tokens::default(), Instant::now());
+        let (ended, other) = (caller(), caller());
+        let headers = [&ended, &other]
+            .map(|caller| format!("Bearer {}", tokens.issue(caller.clone(), OWN, now)));
+        tokens.expire(ended.client, now);
+        let [refused, accepted] = headers.map(|header| {
+            let api = Api::ResourceManager;
+            tokens
+                .authenticate(Some(&header), api, OWN, now)
+                .map_err(|error| error.code)
+        });
+        assert_eq!(refused, Err("ExpiredAuthenticationToken".to_owned()));
+        assert_eq!(accepted, Ok(other));
     }
 
     #[test]

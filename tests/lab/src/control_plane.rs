@@ -24,6 +24,8 @@ use crate::reaper::Reaper;
 /// Long, for a machine that does many things at once.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
 
+const APISERVER: &str = "kube-apiserver";
+
 pub(crate) struct ControlPlane {
     reaper: Arc<Reaper>,
     binaries: Binaries,
@@ -33,7 +35,7 @@ pub(crate) struct ControlPlane {
     controllers: Option<Process>,
     apiserver: Mutex<Option<Process>>,
     apiserver_args: Vec<String>,
-    _etcd: Process,
+    etcd: Mutex<Option<Process>>,
 }
 
 struct Files {
@@ -62,7 +64,7 @@ impl ControlPlane {
             controllers: None,
             apiserver: Mutex::new(None),
             apiserver_args,
-            _etcd: start_etcd(reaper, binaries, &ports)?,
+            etcd: Mutex::new(Some(start_etcd(reaper, binaries, &ports)?)),
             files,
             ports,
         };
@@ -138,23 +140,48 @@ impl ControlPlane {
             .arg(flag("audit-policy-file", audit_policy.display()))
             .arg(flag("audit-log-path", audit_log.display()))
             .args(&self.apiserver_args);
-        let mut apiserver = Process::start(&self.reaper, "kube-apiserver", command)?;
+        let mut apiserver = Process::start(&self.reaper, APISERVER, command)?;
 
-        let http = http::client(ca)?;
+        self.until_ready(&mut apiserver).await?;
+        *self.apiserver.lock().await = Some(apiserver);
+        Ok(())
+    }
+
+    async fn until_ready(&self, apiserver: &mut Process) -> Result<()> {
+        let http = http::client(&self.files.ca)?;
         let ready = format!("{}/readyz", self.ports.server());
         apiserver
             .wait_for(START_LIMIT, || async {
                 let answer = http.get(&ready).send().await.ok()?;
                 answer.status().is_success().then_some(())
             })
-            .await?;
-        *self.apiserver.lock().await = Some(apiserver);
-        Ok(())
+            .await
     }
 
     /// Ends the API server at once, as an outage does.
     pub(crate) async fn stop_apiserver(&self) {
         *self.apiserver.lock().await = None;
+    }
+
+    /// Ends etcd at once; the API server goes on without it.
+    pub(crate) async fn stop_etcd(&self) {
+        *self.etcd.lock().await = None;
+    }
+
+    /// Starts it again, with the same port and data, and waits until the API server has found it.
+    pub(crate) async fn start_etcd(&self) -> Result<()> {
+        let etcd = start_etcd(&self.reaper, &self.binaries, &self.ports)?;
+        *self.etcd.lock().await = Some(etcd);
+        match self.apiserver.lock().await.as_mut() {
+            Some(apiserver) => self.until_ready(apiserver).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes another serving certificate of the same authority.
+    pub(crate) fn renew_certificate(&self, authority: &Authority) -> Result<()> {
+        authority.serving(APISERVER)?;
+        Ok(())
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {
@@ -209,7 +236,7 @@ impl Files {
         fs::write(&audit_policy, include_str!("audit-policy.yaml"))?;
         Ok(Self {
             ca: ca.to_owned(),
-            serving: authority.serving("kube-apiserver")?,
+            serving: authority.serving(APISERVER)?,
             tokens: pki::service_account_key(folder)?,
             kubeconfig: user_kubeconfig("admin", "admin")?,
             controllers_kubeconfig: user_kubeconfig(

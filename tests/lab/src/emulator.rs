@@ -179,6 +179,12 @@ impl Emulator {
         self.change(Method::DELETE, "locks", None).await
     }
 
+    /// Ends the life of all access tokens of a client, as their time would.
+    pub async fn expire_tokens(&self, client_id: &str) -> Result<()> {
+        self.change(Method::DELETE, &format!("tokens?client={client_id}"), None)
+            .await
+    }
+
     pub async fn state(&self) -> Result<Value> {
         self.admin(Method::GET, "state", None).await
     }

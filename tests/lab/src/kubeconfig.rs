@@ -26,6 +26,10 @@ pub(crate) fn token_user(token: &str) -> Value {
     json!({"token": token})
 }
 
+pub(crate) fn token_file_user(token: &Path) -> Value {
+    json!({"tokenFile": token})
+}
+
 pub(crate) fn write(path: PathBuf, server: &str, ca: &Path, user: &Value) -> Result<PathBuf> {
     let config = json!({
         "apiVersion": "v1",

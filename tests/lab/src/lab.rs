@@ -21,7 +21,7 @@ use crate::control_plane::ControlPlane;
 use crate::emulator::Emulator;
 use crate::identities::{self, ADMIN, EXCHANGE_AUDIENCE};
 use crate::kubeconfig;
-use crate::operator::{self, Launch, Operator, OperatorOptions};
+use crate::operator::{self, Launch, Operator, OperatorOptions, Tokens};
 use crate::pki::Authority;
 use crate::reaper::{Entry, Reaper};
 
@@ -273,16 +273,19 @@ impl Lab {
     }
 
     async fn launch(&self, awi: &Path, pod: &str, launch: Launch) -> Result<Operator> {
-        let (namespace, account) = (&launch.namespace, &launch.account);
-        let tokens = operator::Tokens {
+        let tokens = self.tokens_of(&launch.namespace, &launch.account).await?;
+        Operator::start(&self.reaper, &self.emulator, pod, awi, &tokens, launch)
+    }
+
+    async fn tokens_of(&self, namespace: &str, account: &str) -> Result<Tokens> {
+        Ok(Tokens {
             kubernetes: self
                 .request_token(namespace, account, TokenRequestSpec::default())
                 .await?,
             exchange: self
                 .mint_token(namespace, account, EXCHANGE_AUDIENCE)
                 .await?,
-        };
-        Operator::start(&self.reaper, &self.emulator, pod, awi, &tokens, launch)
+        })
     }
 
     /// Ends the API server at once, as an outage does.
@@ -293,6 +296,28 @@ impl Lab {
     /// Starts it again, with the same address and data.
     pub async fn start_apiserver(&self) -> Result<()> {
         self.control_plane.start_apiserver().await
+    }
+
+    /// Ends etcd at once; the API server goes on without it.
+    pub async fn stop_etcd(&self) {
+        self.control_plane.stop_etcd().await;
+    }
+
+    /// Starts it again, with the same data, and waits until the API server has found it.
+    pub async fn start_etcd(&self) -> Result<()> {
+        self.control_plane.start_etcd().await
+    }
+
+    /// Gives the API server another certificate of the same authority, from its next start on.
+    pub fn renew_certificate(&self) -> Result<()> {
+        self.control_plane.renew_certificate(&self.authority)
+    }
+
+    /// Replaces an operator's tokens, as the kubelet does before they expire.
+    pub async fn renew_tokens(&self, operator: &Operator) -> Result<()> {
+        let (namespace, account) = operator.account();
+        let tokens = self.tokens_of(namespace, account).await?;
+        operator.write_tokens(&tokens)
     }
 
     /// The requests that the API server has answered, but for those of the control plane itself.

@@ -26,6 +26,7 @@ mod operator;
 mod outputs;
 mod pki;
 mod process;
+pub mod proxy;
 mod python;
 mod reaper;
 mod webhook;

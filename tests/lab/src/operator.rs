@@ -1,7 +1,7 @@
 //! The operator as a child process.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::identities::{OPERATOR, TENANT_ID};
 use crate::kubeconfig;
 use crate::outputs::{self, keep_output, without_traces};
 use crate::process::{Process, tail};
+use crate::proxy::Proxy;
 use crate::reaper::Reaper;
 
 /// Namespace and name, as in deploy/.
@@ -34,6 +35,8 @@ pub struct OperatorOptions {
     pub resync: String,
     /// Where it finds the API server, if not where it is.
     pub api_server: Option<String>,
+    /// Where it finds Azure, if not where it is.
+    pub azure: Option<String>,
     pub extra_args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -43,8 +46,21 @@ impl Default for OperatorOptions {
         Self {
             resync: "5m".to_owned(),
             api_server: None,
+            azure: None,
             extra_args: Vec::new(),
             env: Vec::new(),
+        }
+    }
+}
+
+impl OperatorOptions {
+    /// With a proxy between it and both APIs.
+    #[must_use]
+    pub fn through(self, proxy: &Proxy) -> Self {
+        Self {
+            api_server: Some(proxy.cluster_url().to_owned()),
+            azure: Some(proxy.azure_url().to_owned()),
+            ..self
         }
     }
 }
@@ -55,6 +71,15 @@ pub struct Operator {
     /// It logs more than was asked for.
     is_traced: bool,
     http: reqwest::Client,
+    /// Namespace and name.
+    account: (String, String),
+    token_files: TokenFiles,
+}
+
+/// Where its tokens are, as the kubelet mounts them.
+struct TokenFiles {
+    kubernetes: PathBuf,
+    exchange: PathBuf,
 }
 
 /// How `awi` is called, and as whom.
@@ -69,7 +94,7 @@ pub(crate) struct Launch {
 impl Launch {
     /// As tests and the demo want it.
     pub(crate) fn of_options(options: OperatorOptions, emulator: &Emulator, server: &str) -> Self {
-        let url = emulator.url();
+        let url = options.azure.as_deref().unwrap_or(emulator.url());
         let ca = emulator.ca_path().display().to_string();
         let args = [
             "run",
@@ -82,7 +107,10 @@ impl Launch {
             &format!("--azure-graph-endpoint={url}"),
             &format!("--extra-ca={ca}"),
         ];
-        let mut env = vec![("POD_NAMESPACE".to_owned(), SERVICE_ACCOUNT.0.to_owned())];
+        let mut env = vec![
+            ("POD_NAMESPACE".to_owned(), SERVICE_ACCOUNT.0.to_owned()),
+            ("AZURE_AUTHORITY_HOST".to_owned(), url.to_owned()),
+        ];
         env.extend(options.env);
         Self {
             namespace: SERVICE_ACCOUNT.0.to_owned(),
@@ -148,6 +176,14 @@ pub(crate) struct Tokens {
     pub(crate) exchange: String,
 }
 
+impl TokenFiles {
+    fn write(&self, tokens: &Tokens) -> Result<()> {
+        fs::write(&self.kubernetes, &tokens.kubernetes)?;
+        fs::write(&self.exchange, &tokens.exchange)?;
+        Ok(())
+    }
+}
+
 impl Operator {
     pub(crate) fn start(
         reaper: &Arc<Reaper>,
@@ -158,9 +194,12 @@ impl Operator {
         launch: Launch,
     ) -> Result<Self> {
         let file = |suffix: &str| reaper.scratch().join(format!("{name}.{suffix}"));
-        let token_file = file("token");
-        fs::write(&token_file, &tokens.exchange)?;
-        let user = kubeconfig::token_user(&tokens.kubernetes);
+        let token_files = TokenFiles {
+            kubernetes: file("kubernetes-token"),
+            exchange: file("exchange-token"),
+        };
+        token_files.write(tokens)?;
+        let user = kubeconfig::token_file_user(&token_files.kubernetes);
         let kubeconfig = kubeconfig::write(
             file("kubeconfig"),
             &launch.api_server,
@@ -168,15 +207,14 @@ impl Operator {
             &user,
         )?;
 
-        let url = emulator.url();
         let mut command = reaper.command(awi)?;
         command
             .args(launch.args)
             .env("KUBECONFIG", kubeconfig)
             .env("AZURE_CLIENT_ID", OPERATOR.client_id)
             .env("AZURE_TENANT_ID", TENANT_ID)
-            .env("AZURE_FEDERATED_TOKEN_FILE", token_file)
-            .env("AZURE_AUTHORITY_HOST", url)
+            .env("AZURE_FEDERATED_TOKEN_FILE", &token_files.exchange)
+            .env("AZURE_AUTHORITY_HOST", emulator.url())
             .env("NO_PROXY", "127.0.0.1")
             .envs(launch.env.clone());
         let is_asked = |(name, value): &(String, String)| name == "RUST_LOG" && !value.is_empty();
@@ -188,7 +226,23 @@ impl Operator {
             is_traced: is_traced && !launch.env.iter().any(is_asked),
             process: Process::start(reaper, name, command)?,
             http: reqwest::Client::builder().no_proxy().build()?,
+            account: (launch.namespace, launch.account),
+            token_files,
         })
+    }
+
+    pub(crate) fn account(&self) -> (&str, &str) {
+        (&self.account.0, &self.account.1)
+    }
+
+    /// Replaces the token by which it signs in to Azure.
+    pub fn write_exchange_token(&self, token: &str) -> Result<()> {
+        fs::write(&self.token_files.exchange, token)?;
+        Ok(())
+    }
+
+    pub(crate) fn write_tokens(&self, tokens: &Tokens) -> Result<()> {
+        self.token_files.write(tokens)
     }
 
     /// What it serves over HTTP: status and body.
@@ -256,6 +310,15 @@ impl Operator {
     /// Lets it go on.
     pub fn resume(&mut self) {
         self.process.resume();
+    }
+
+    /// The most memory that it has had at a time, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.context("/proc without VmHWM")?.parse()?;
+        Ok(kilobytes * 1024)
     }
 
     /// Ends it at once.

@@ -114,6 +114,10 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         // Another program's bytes: not necessarily UTF-8, and the last character may be half written.
         fs::read(&self.log)

@@ -1,0 +1,8 @@
+//! What comes back from Azure or from the API server is late, broken or nonsense, or nothing comes: nobody panics, nobody
+//! asks without end, the user reads what is wrong, and all is well again by itself.
+
+mod azure;
+mod bench;
+mod cluster;
+mod entra;
+mod fates;
