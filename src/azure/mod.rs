@@ -12,6 +12,7 @@ mod graph;
 mod identities;
 mod permission;
 mod rest;
+mod token_answer;
 
 pub use calls::Calls;
 pub use client::{AzureClient, AzureIdentity, CredentialProperties};
