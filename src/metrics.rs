@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use kube::{ResourceExt, core::DeserializeGuard};
+use kube::ResourceExt;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -15,7 +15,7 @@ use crate::{
     api::{AirflowWorkloadIdentity, ConditionType, Reason},
     azure::Identities,
     mandate::Mandate,
-    observe::Stores,
+    observe::{Guarded, Stores},
 };
 
 /// Where it is looked.
@@ -69,7 +69,7 @@ impl fmt::Debug for Objects {
 }
 
 /// What an object's `Ready` condition says: its status and reason.
-fn readiness(object: &DeserializeGuard<AirflowWorkloadIdentity>) -> (&str, String) {
+fn readiness(object: &Guarded<AirflowWorkloadIdentity>) -> (&str, String) {
     let Ok(object) = &object.0 else {
         return ("False", Reason::InvalidSpec.to_string());
     };

@@ -16,7 +16,7 @@ use azure_identity::{
     WorkloadIdentityCredentialOptions,
 };
 
-use super::Cloud;
+use super::{Cloud, token_answer::TokenAnswers};
 
 /// The operator's own credential. azure_identity for Rust has no chain of credentials on
 /// purpose, so the choice is explicit.
@@ -55,7 +55,7 @@ impl CredentialKind {
         cloud: &Cloud,
         transport: &Transport,
     ) -> anyhow::Result<Arc<dyn TokenCredential>> {
-        let client_options = options(cloud, transport);
+        let client_options = sign_in_options(cloud, transport);
         match self {
             Self::Auto if env("AZURE_FEDERATED_TOKEN_FILE").is_some() => {
                 Self::WorkloadIdentity.once(cloud, transport)
@@ -118,6 +118,14 @@ pub(super) fn options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
         retry: RetryOptions::none(),
         transport: Some(transport.clone()),
         ..ClientOptions::default()
+    }
+}
+
+/// The same, for what signs in.
+pub(super) fn sign_in_options(cloud: &Cloud, transport: &Transport) -> ClientOptions {
+    ClientOptions {
+        per_call_policies: vec![Arc::new(TokenAnswers)],
+        ..options(cloud, transport)
     }
 }
 

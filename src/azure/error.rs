@@ -155,20 +155,25 @@ impl From<azure_core::Error> for AzureError {
         let sign_in = matches!(error.kind(), ErrorKind::Credential);
         let mut message = error.to_string();
         let mut rejection = None;
+        let mut is_unreadable = false;
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
-            if let Some(inner) = cause.downcast_ref::<azure_core::Error>()
-                && let ErrorKind::HttpResponse {
+            match cause.downcast_ref().map(azure_core::Error::kind) {
+                Some(ErrorKind::HttpResponse {
                     status, error_code, ..
-                } = inner.kind()
-            {
-                rejection = Some((u16::from(*status), error_code.clone()));
+                }) => rejection = Some((u16::from(*status), error_code.clone())),
+                Some(ErrorKind::DataConversion) => is_unreadable = true,
+                _ => {}
             }
             let text = cause.to_string();
             if !message.contains(&text) {
                 message = format!("{message}: {text}");
             }
             source = cause.source();
+        }
+        if sign_in && is_unreadable {
+            // Its text repeats a part of the answer: it may be the token.
+            message = "the answer to the sign-in cannot be read".into();
         }
         let (status, code) = rejection.unzip();
         let kind = match status {

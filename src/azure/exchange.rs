@@ -71,7 +71,7 @@ impl EntraClient {
         token: AccountToken,
     ) -> Result<(), AzureError> {
         let options = ClientAssertionCredentialOptions {
-            client_options: credential::options(&self.cloud, &self.transport),
+            client_options: credential::sign_in_options(&self.cloud, &self.transport),
         };
         let (tenant, client) = (tenant.to_string(), client.to_string());
         let exchange = async {

@@ -12,6 +12,7 @@ mod graph;
 mod identities;
 mod permission;
 mod rest;
+mod token_answer;
 mod transport;
 
 pub use calls::Calls;

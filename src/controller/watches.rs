@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource,
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, reflector::Store,
         watcher,
@@ -36,12 +36,12 @@ use crate::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
     client::WATCH,
     health::Health,
-    observe::{EXECUTOR_SELECTORS, Stores},
+    observe::{EXECUTOR_SELECTORS, Guarded, Stores},
     problem::chain,
 };
 
 /// Our kind; an object that does not parse does not stop the watch.
-pub(super) type Object = DeserializeGuard<AirflowWorkloadIdentity>;
+pub(super) type Object = Guarded<AirflowWorkloadIdentity>;
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// What one controller looks after.
@@ -105,7 +105,7 @@ pub struct Watches {
     pub(super) names: Vec<String>,
     broken: Broken,
     pub(super) objects: Events<Object>,
-    pub(super) grants: Events<DeserializeGuard<AzureIdentityGrant>>,
+    pub(super) grants: Events<Guarded<AzureIdentityGrant>>,
     pub(super) namespaces: Events<PartialObjectMeta<Namespace>>,
     pub(super) accounts: Events<PartialObjectMeta<ServiceAccount>>,
     pub(super) secrets: Events<PartialObjectMeta<Secret>>,

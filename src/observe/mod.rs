@@ -5,6 +5,7 @@ mod accounts;
 mod discovery;
 mod exchange;
 mod fields;
+mod guard;
 mod issuer;
 mod pods;
 mod reader_role;
@@ -26,6 +27,7 @@ pub use discovery::{
     is_account_name,
 };
 pub use exchange::{Exchange, Exchanges, exchanges_of};
+pub use guard::Guarded;
 pub use issuer::IssuerSource;
 pub use pods::{Pod, PodContainer, PodOwner, Restartable, main_container};
 pub use reader_role::{

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use kube::{
     Resource, ResourceExt,
     api::ObjectMeta,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         reflector::{self, ObjectRef, Store},
         watcher,
@@ -20,7 +20,7 @@ use kube::{
 };
 
 use super::{
-    Account, AccountState, Discovery, Existing, PodOwner, Restartable, created_for,
+    Account, AccountState, Discovery, Existing, Guarded, PodOwner, Restartable, created_for,
     discovery::{self, Inventory, Workload},
     named_identity, records,
 };
@@ -38,9 +38,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Stores {
     /// Our objects, also those that do not parse.
-    pub objects: Store<DeserializeGuard<AirflowWorkloadIdentity>>,
+    pub objects: Store<Guarded<AirflowWorkloadIdentity>>,
     /// Grants, also those that do not parse: they grant nothing.
-    pub grants: Store<DeserializeGuard<AzureIdentityGrant>>,
+    pub grants: Store<Guarded<AzureIdentityGrant>>,
     /// Namespaces, for the grants that select them by label.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// All ServiceAccounts.
@@ -100,7 +100,7 @@ impl Stores {
     pub fn matching(
         &self,
         predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-    ) -> Vec<ObjectRef<DeserializeGuard<AirflowWorkloadIdentity>>> {
+    ) -> Vec<ObjectRef<Guarded<AirflowWorkloadIdentity>>> {
         let objects = self.objects.state();
         let matching = objects
             .iter()
@@ -297,18 +297,14 @@ impl Stores {
     }
 }
 
-fn overlaid<K>(below: &Store<DeserializeGuard<K>>, applied: Vec<K>) -> Store<DeserializeGuard<K>>
+fn overlaid<K>(below: &Store<Guarded<K>>, applied: Vec<K>) -> Store<Guarded<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let (store, mut writer) = reflector::store();
     let all = below.state().into_iter().map(Arc::unwrap_or_clone);
     writer.apply_watcher_event(&watcher::Event::Init);
-    for object in all.chain(
-        applied
-            .into_iter()
-            .map(|object| DeserializeGuard(Ok(object))),
-    ) {
+    for object in all.chain(applied.into_iter().map(|object| Guarded(Ok(object)))) {
         writer.apply_watcher_event(&watcher::Event::InitApply(object));
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);

@@ -4,3 +4,4 @@ mod arm;
 mod client;
 mod graph;
 mod identities;
+mod sign_in;

@@ -20,3 +20,4 @@ mod reader_role;
 mod removal;
 mod report;
 mod status;
+mod unreadable;
