@@ -3,6 +3,12 @@
 //! applications, and the part of Entra that exchanges a `ServiceAccount` token
 //! for an access token. See the crate's README.
 
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    reason = "for this project's tests"
+)]
+
 mod admin;
 pub mod app;
 mod application;
