@@ -164,7 +164,7 @@ fn invalid_signature(reason: &str) -> OAuthError {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use jsonwebtoken::{EncodingKey, Header, get_current_timestamp};
     use serde_json::json;

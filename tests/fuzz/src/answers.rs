@@ -58,16 +58,16 @@ impl Script {
     pub fn read(input: &[u8]) -> Self {
         let (call, rest) = line(input);
         let mut answers: Vec<Answer> = Vec::new();
-        let mut head = None;
+        let mut is_head = true;
         for text in rest.split_inclusive(|byte| *byte == b'\n') {
             let is_end = text.strip_suffix(b"\n").unwrap_or(text) == b"===";
-            match (&mut head, is_end) {
-                (_, true) => head = None,
-                (None, false) => head = Some(answers.push(answer(text))),
-                (Some(()), false) => {
-                    let last = answers.last_mut();
-                    last.into_iter().for_each(|last| last.body.extend(text));
-                }
+            if is_end {
+                is_head = true;
+            } else if is_head {
+                answers.push(answer(text));
+                is_head = false;
+            } else if let Some(last) = answers.last_mut() {
+                last.body.extend(text);
             }
         }
         if answers.is_empty() {
@@ -240,10 +240,9 @@ fn kinds(status: u16) -> &'static [AzureErrorKind] {
         403 => &[Kind::Forbidden, Kind::PolicyDenied],
         404 => &[Kind::NotFound],
         405 => &[Kind::UnsupportedRegion],
-        408 => &[Kind::Unavailable],
         409 => &[Kind::ConcurrentWrite, Kind::Outdated, Kind::Locked],
         429 => &[Kind::Throttled],
-        500.. => &[Kind::Unavailable],
+        408 | 500.. => &[Kind::Unavailable],
         _ => &[Kind::Unexpected],
     }
 }
@@ -259,7 +258,9 @@ pub fn is_whole(server: &Server, credentials: &[FederatedCredential]) {
         .take(asked.len());
     let mut in_answers = 0;
     for answer in listed {
-        let page: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        // What is not looked at may be no text at all.
+        let text = String::from_utf8_lossy(&answer.body);
+        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
         in_answers += page["value"].as_array().unwrap().len();
     }
     assert_eq!(credentials.len(), in_answers);

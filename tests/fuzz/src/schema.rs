@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 /// The schema of an `AirflowWorkloadIdentity`.
 pub static OBJECT: LazyLock<Value> =
-    LazyLock::new(|| schema(json!(AirflowWorkloadIdentity::crd())));
+    LazyLock::new(|| schema(&json!(AirflowWorkloadIdentity::crd())));
 /// The schema of an `AzureIdentityGrant`.
-pub static GRANT: LazyLock<Value> = LazyLock::new(|| schema(json!(AzureIdentityGrant::crd())));
+pub static GRANT: LazyLock<Value> = LazyLock::new(|| schema(&json!(AzureIdentityGrant::crd())));
 
 /// Texts that mean something in the world of these tests, and some that mean trouble.
 const WORDS: [&str; 34] = [
@@ -67,7 +67,7 @@ const TIMES: [&str; 5] = [
 /// As many elements as tests need to meet each limit but the longest.
 const LONGEST_LIST: usize = 40;
 
-fn schema(crd: Value) -> Value {
+fn schema(crd: &Value) -> Value {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
