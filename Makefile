@@ -31,6 +31,14 @@ test: tools control-plane pods judges python ## run all tests
 	@rm -rf $(AUDIT_LOGS)
 	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --workspace
 	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --test least_privilege
+	@$(MAKE) --no-print-directory simulate SEEDS=10000 LIMIT=120
+
+SIMULATE = $(or $(CARGO_TARGET_DIR),target)/simulation/simulate
+
+.PHONY: simulate
+simulate: tools ## run the operator through SEEDS=10000 made-up histories; SEED=7 tells one of them
+	cargo build --package simulation --profile simulation
+	@$(SIMULATE) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000) $(if $(FROM),--from $(FROM)) $(if $(LIMIT),--limit $(LIMIT)))
 
 .PHONY: check
 check: tools ## look at format and lints

@@ -67,7 +67,11 @@ pub struct AirflowWorkloadIdentityStatus {
     /// `Ready`, one condition per step beneath it, and those that are told beside them.
     #[serde(default)]
     #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["type".into()]),
+        validation = Rule::new("self.all(c, c.lastTransitionTime < timestamp('9000-01-01T00:00:00Z'))")
+            .message("lastTransitionTime must be a time before the year 9000")
+    )]
     pub conditions: Vec<Condition>,
 }
 
@@ -113,7 +117,10 @@ pub struct ServiceAccountStatus {
 
     /// When the operator last wrote that credential. Entra may take some minutes until it takes
     /// the account's tokens everywhere.
+    // Whoever may write a status may forge one; a time that cannot be reckoned with would make the
+    // object unreadable, and end nothing of what it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-8]"))]
     pub federated_at: Option<Time>,
 
     /// The account carries the client and tenant ID.
@@ -140,6 +147,7 @@ pub struct ServiceAccountStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Injection {
     /// Since when they get just this.
+    #[schemars(regex(pattern = "^[0-8]"))]
     pub since: Time,
 
     /// The Secrets that Airflow's containers get as envFrom.

@@ -1,5 +1,7 @@
 //! Our own kinds, by the CRDs of this repository.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -148,102 +150,119 @@ impl Schema {
         }
     }
 
-    /// What is wrong with a value. CEL rules are not looked at.
-    pub fn check(&self, path: &str, value: &Value, causes: &mut Vec<Cause>) {
+    /// What is wrong with an object. CEL rules are not looked at.
+    pub fn check(&self, object: &Value, causes: &mut Vec<Cause>) {
+        self.check_at(&Place::Root, object, causes);
+    }
+
+    fn check_at(&self, at: &Place, value: &Value, causes: &mut Vec<Cause>) {
         let rules = &self.rules;
         if let Some(type_) = &rules.type_
             && !is_of(type_, value)
         {
-            causes.push(Cause::wrong_type(path, value, type_));
+            causes.push(Cause::wrong_type(&at.to_string(), value, type_));
             return;
         }
         if !rules.one_of.is_empty() && !rules.one_of.contains(value) {
-            causes.push(Cause::unsupported(path, value, &rules.one_of));
+            causes.push(Cause::unsupported(&at.to_string(), value, &rules.one_of));
         }
         match value {
-            Value::Object(map) => self.check_fields(path, map, causes),
+            Value::Object(map) => self.check_fields(at, map, causes),
             Value::Array(items) => {
                 let count = items.len() as u64;
                 match rules.items {
                     (Some(least), _) if count < least => {
-                        causes.push(Cause::too_few(path, count, least));
+                        causes.push(Cause::too_few(&at.to_string(), count, least));
                     }
                     (_, Some(most)) if count > most => {
-                        causes.push(Cause::too_many(path, count, most));
+                        causes.push(Cause::too_many(&at.to_string(), count, most));
                     }
                     _ => {}
                 }
                 for (index, item) in items.iter().enumerate() {
-                    self.inner()
-                        .check(&format!("{path}[{index}]"), item, causes);
+                    self.inner().check_at(&Place::Item(at, index), item, causes);
                 }
-                self.check_keys(path, items, causes);
+                self.check_keys(at, items, causes);
             }
-            Value::String(text) => self.check_text(path, text, causes),
+            Value::String(text) => self.check_text(at, text, causes),
             _ => {}
         }
     }
 
-    fn check_fields(&self, path: &str, map: &Map<String, Value>, causes: &mut Vec<Cause>) {
+    fn check_fields(&self, at: &Place, map: &Map<String, Value>, causes: &mut Vec<Cause>) {
         for name in &self.rules.required {
             if !map.contains_key(name) {
-                causes.push(Cause::required(&join(path, name)));
+                causes.push(Cause::required(&Place::Field(at, name).to_string()));
             }
         }
         for (key, value) in map {
             // The metadata is not theirs.
-            if path.is_empty() && matches!(key.as_str(), "metadata" | "apiVersion" | "kind") {
+            let is_root = matches!(at, Place::Root);
+            if is_root && matches!(key.as_str(), "metadata" | "apiVersion" | "kind") {
                 continue;
             }
-            self.field(key).0.check(&join(path, key), value, causes);
+            let (schema, _) = self.field(key);
+            schema.check_at(&Place::Field(at, key), value, causes);
         }
     }
 
-    fn check_keys(&self, path: &str, items: &[Value], causes: &mut Vec<Cause>) {
-        for (index, item) in items.iter().enumerate() {
-            let element = self.element(item);
-            let before = items[..index]
-                .iter()
-                .any(|item| self.element(item) == element);
-            if element.is_some() && before {
-                let key = match &self.shape {
-                    Shape::Keyed(keys, _) => {
-                        let key = |key: &Key| (key.name.clone(), item[&key.name].clone());
-                        Value::Object(keys.iter().map(key).collect())
-                    }
-                    _ => item.clone(),
-                };
-                causes.push(Cause::duplicate(&format!("{path}[{index}]"), &key));
+    fn check_keys(&self, at: &Place, items: &[Value], causes: &mut Vec<Cause>) {
+        let elements: Vec<Option<String>> = items.iter().map(|item| self.element(item)).collect();
+        for (index, element) in elements.iter().enumerate() {
+            if element.is_none() || !elements[..index].contains(element) {
+                continue;
             }
+            let item = &items[index];
+            let key = match &self.shape {
+                Shape::Keyed(keys, _) => {
+                    let key = |key: &Key| (key.name.clone(), item[&key.name].clone());
+                    Value::Object(keys.iter().map(key).collect())
+                }
+                _ => item.clone(),
+            };
+            let at = Place::Item(at, index).to_string();
+            causes.push(Cause::duplicate(&at, &key));
         }
     }
 
-    fn check_text(&self, path: &str, text: &str, causes: &mut Vec<Cause>) {
+    fn check_text(&self, at: &Place, text: &str, causes: &mut Vec<Cause>) {
         let rules = &self.rules;
         let length = text.chars().count() as u64;
         match rules.length {
             (Some(least), _) if length < least => {
-                causes.push(Cause::too_short(path, text, least));
+                causes.push(Cause::too_short(&at.to_string(), text, least));
             }
-            (_, Some(most)) if length > most => causes.push(Cause::too_long(path, most)),
+            (_, Some(most)) if length > most => {
+                causes.push(Cause::too_long(&at.to_string(), most));
+            }
             _ => {}
         }
         if let Some(pattern) = &rules.pattern
             && !pattern.is_match(text)
         {
-            causes.push(Cause::no_match(path, text, pattern.as_str()));
+            causes.push(Cause::no_match(&at.to_string(), text, pattern.as_str()));
         }
         if rules.format.as_deref() == Some("uuid") && !is_uuid(text) {
-            causes.push(Cause::wrong_format(path, text, "uuid"));
+            causes.push(Cause::wrong_format(&at.to_string(), text, "uuid"));
         }
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
+/// Where something is in an object; it is spelled out only for who has to be told.
+enum Place<'a> {
+    Root,
+    Field(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Item(above, index) => write!(f, "{above}[{index}]"),
+        }
     }
 }
 

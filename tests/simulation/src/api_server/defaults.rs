@@ -1,5 +1,6 @@
 //! What the built-in kinds fill in.
 
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use serde_json::{Value, json};
 
 use super::{
@@ -17,7 +18,16 @@ pub(super) fn fill_in(kind: &Kind, object: &mut Value) {
                 object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
             }
         }
-        SECRETS => absent(object, "type", || "Opaque".into()),
+        SECRETS => {
+            absent(object, "type", || "Opaque".into());
+            if let Value::Object(texts) = object["stringData"].take() {
+                for (key, text) in texts {
+                    let text = text.as_str().unwrap_or_default();
+                    object["data"][key] = STANDARD.encode(text).into();
+                }
+            }
+            drop_null(object, "stringData");
+        }
         ROLE_BINDINGS => {
             let group = || "rbac.authorization.k8s.io".into();
             absent(&mut object["roleRef"], "apiGroup", group);

@@ -271,7 +271,7 @@ fn check(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::required_because("metadata.name", why));
     }
     if kind.custom {
-        kind.schema().check("", object, causes);
+        kind.schema().check(object, causes);
         if causes.iter().any(Cause::keeps_rules_from_being_checked) {
             causes.push(Cause::rules_unchecked());
         }

@@ -240,6 +240,9 @@ impl Store {
         let mut object = live.clone().into_owned();
         merge(&mut object, patch);
         decode(kind, &mut object)?;
+        if object == *live {
+            return Ok(object_answer(200, target, &stored));
+        }
         writer(target, &author, now).update(&live, &mut object);
         same_place(&mut object, target)?;
         let updated = self.update(&author, target, &stored, object)?;

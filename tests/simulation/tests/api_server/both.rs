@@ -21,6 +21,7 @@ pub struct Step {
     type_: &'static str,
     accept: &'static str,
     body: Option<Value>,
+    agent: &'static str,
     saved_as: Option<&'static str>,
     only: Option<&'static [&'static str]>,
 }
@@ -33,6 +34,7 @@ fn step(method: &'static str, path: impl Into<String>, type_: &'static str, body
         type_,
         accept: JSON,
         body: (!body.is_null()).then_some(body),
+        agent: "people/1.0",
         saved_as: None,
         only: None,
     }
@@ -71,6 +73,11 @@ impl Step {
     /// Compares only these parts, and the status code.
     pub fn only(mut self, pointers: &'static [&'static str]) -> Self {
         self.only = Some(pointers);
+        self
+    }
+
+    pub fn by(mut self, agent: &'static str) -> Self {
+        self.agent = agent;
         self
     }
 
@@ -248,7 +255,7 @@ impl Side {
             .uri(self.filled(&step.path))
             .header("Content-Type", step.type_)
             .header("Accept", step.accept)
-            .header("User-Agent", "people/1.0")
+            .header("User-Agent", step.agent)
             .body(self.filled(&body).into_bytes())
             .unwrap()
     }

@@ -56,12 +56,10 @@ async fn the_server_in_memory_answers_as_the_real_one_does() {
         &json!({ "metadata": { "resourceVersion": "1" } }),
     );
     both.watch(IDENTITIES, "beginning", false).await;
+    // The first explain the others.
+    let first = &both.differences[..both.differences.len().min(30)];
     let count = both.differences.len();
-    assert!(
-        count == 0,
-        "{count} differences:\n{}",
-        both.differences.join("\n")
-    );
+    assert!(count == 0, "{count} differences:\n{}", first.join("\n"));
 }
 
 const IDENTITIES: &str = "/apis/airflow-workload-identity.io/v1alpha1/airflowworkloadidentities";

@@ -91,6 +91,15 @@ pub async fn compare(both: &mut Both) {
     ])
     .await;
 
+    both.run([
+        create(CONFIGS, json!({ "metadata": named("agents", json!({})), "data": { "a": "1" } })).by("kubectl/v1.37.1 (linux/amd64)"),
+        patch(format!("{CONFIGS}/agents"), json!({ "data": { "b": "1" } })).by(""),
+        delete(format!("{CONFIGS}/agents"), json!(null)),
+        create(SECRETS, json!({ "metadata": named("texts", json!({})), "data": { "a": "eA==" }, "stringData": { "a": "y", "b": "z" } })),
+        delete(format!("{SECRETS}/texts"), json!(null)),
+    ])
+    .await;
+
     let lease = format!("{LEASES}/lease");
     both.run([
         create(format!("{LEASES}?fieldManager=us"), json!({
