@@ -23,10 +23,14 @@ RUN set -eu; \
 # Cargo looks at every member of the workspace, also at those that it does not compile.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/azure-emulator/Cargo.toml tests/azure-emulator/
+COPY tests/fuzz/Cargo.toml tests/fuzz/
 COPY tests/lab/Cargo.toml tests/lab/
+COPY tests/simulation/Cargo.toml tests/simulation/
 RUN set -eu; \
-    mkdir -p src tests/azure-emulator/src tests/lab/src; \
-    touch src/lib.rs tests/azure-emulator/src/lib.rs tests/lab/src/lib.rs; \
+    for part in . tests/azure-emulator tests/fuzz tests/lab tests/simulation; do \
+      mkdir -p $part/src; \
+      touch $part/src/lib.rs; \
+    done; \
     echo 'fn main() {}' >src/main.rs; \
     cargo build --release --locked --bin awi
 

@@ -36,6 +36,7 @@ use crate::{
 const CONFLICT: u16 = 409;
 const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const INVALID: u16 = 422;
 
 /// Writes the whole status: whatever else somebody put there goes. Refused if the object is not the one
 /// that was read: another replica may know more by now. Returns the object as it is then.
@@ -315,8 +316,18 @@ fn namespace(object: &AirflowWorkloadIdentity) -> String {
     object.namespace().unwrap_or_default()
 }
 
+/// Whether an object of that name is there, but not the one that was read: to the API server its uid is a
+/// field that never changes, and a patch with another one is invalid.
+fn is_another(error: &ClusterError) -> bool {
+    let ClusterError::Api(kube::Error::Api(status)) = error else {
+        return false;
+    };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == INVALID && causes.any(|cause| cause.field == "metadata.uid")
+}
+
 fn problem(what: &str, error: &ClusterError) -> Problem {
-    if error.is_status(CONFLICT) {
+    if error.is_status(CONFLICT) || is_another(error) {
         outdated(what)
     } else {
         Problem::cluster(what, error)

@@ -351,3 +351,31 @@ fn explain_reads_like_documentation() {
         }
     });
 }
+
+/// Who may write a status may forge one; but none that makes the object unreadable, and keeps it so
+/// from being revoked.
+#[test]
+fn no_status_holds_a_time_that_nobody_can_reckon_with() {
+    run(async {
+        let world = World::bare("forged-times").await;
+        world.prod(json!({})).await;
+        let late = "9999-12-31T23:59:59Z";
+        let account = json!({ "name": "a", "subject": "system:serviceaccount:forged-times:a" });
+        let with = |field: &str, value: Value| {
+            let mut account = account.clone();
+            account[field] = value;
+            json!({ "serviceAccounts": [account] })
+        };
+        let condition = json!({ "type": "Ready", "status": "True", "reason": "Done", "message": "", "lastTransitionTime": late });
+        for (field, status) in [
+            ("federatedAt", with("federatedAt", json!(late))),
+            ("since", with("injection", json!({ "since": late }))),
+            ("lastTransitionTime", json!({ "conditions": [condition] })),
+        ] {
+            let patch = json!({ "status": status });
+            let forged = format!("patch awi prod --subresource=status --type=merge -p {patch}");
+            let refusal = world.kubectl(&forged).await.unwrap_err().to_string();
+            assert!(refusal.contains(field), "{field}: {refusal}");
+        }
+    });
+}

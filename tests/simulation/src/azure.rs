@@ -67,14 +67,15 @@ impl Azure {
 
     fn token(&self) -> String {
         let now = azure_emulator::gateway::now();
-        self.app
-            .tokens()
-            .issue(self.caller.clone(), ENDPOINT, now)
+        self.app.tokens().issue(self.caller.clone(), ENDPOINT, now)
     }
 
     /// Carries a request out.
     async fn answer(&self, request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
-        let answer = self.router.clone().oneshot(request.map(axum::body::Body::from));
+        let answer = self
+            .router
+            .clone()
+            .oneshot(request.map(axum::body::Body::from));
         let Ok(answer) = answer.await;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
@@ -88,7 +89,11 @@ impl Azure {
             .uri(format!("{path}?api-version={API_VERSION}"))
             .header("host", "management.azure.com")
             .header("authorization", format!("Bearer {}", self.token()))
-            .body(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() })
+            .body(if body.is_null() {
+                Vec::new()
+            } else {
+                body.to_string().into_bytes()
+            })
             .expect("a valid request");
         let answer = self.answer(request).await;
         let body = serde_json::from_slice(answer.body()).unwrap_or_default();
@@ -217,7 +222,9 @@ async fn effect(link: &Link, request: &http::Request<Vec<u8>>) -> http::Response
     let after = azure.state();
     {
         let state = &mut *link.world.state();
-        state.rules.note_azure(&state.api, link, request, &before, &after);
+        state
+            .rules
+            .note_azure(&state.api, link, request, &before, &after);
     }
     match answered {
         Poll::Ready(answer) => answer,

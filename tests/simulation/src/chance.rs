@@ -66,7 +66,11 @@ fn wall() -> Option<Duration> {
     let clock = CLOCK.get()?;
     let now = Duration::from_secs(EPOCH) + clock.start.elapsed();
     let skew = Duration::from_millis(clock.skew.unsigned_abs());
-    Some(if clock.skew < 0 { now - skew } else { now + skew })
+    Some(if clock.skew < 0 {
+        now - skew
+    } else {
+        now + skew
+    })
 }
 
 /// # Safety

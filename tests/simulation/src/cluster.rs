@@ -60,7 +60,9 @@ impl Service<Request<Body>> for ClusterLink {
         let broken = || Err(io::Error::from(io::ErrorKind::ConnectionReset));
         let silent = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
         timeout(SILENCE, answered)
-            .map(move |result| result.map_or_else(silent, |answer| answer.unwrap_or_else(|_| broken())))
+            .map(move |result| {
+                result.map_or_else(silent, |answer| answer.unwrap_or_else(|_| broken()))
+            })
             .boxed()
     }
 }
@@ -131,7 +133,11 @@ fn effect(link: &Link, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
 }
 
 fn refusal(status: u16, retry_after: Option<u32>) -> Response<Vec<u8>> {
-    let reason = if status == 409 { "Conflict" } else { "InternalError" };
+    let reason = if status == 409 {
+        "Conflict"
+    } else {
+        "InternalError"
+    };
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": "the simulation refuses", "reason": reason, "code": status,

@@ -46,7 +46,10 @@ fn replay(seed: u64) -> ExitCode {
         .init();
     match run(seed, true) {
         Ok(report) => {
-            println!("seed {seed} holds, {:?} after the last fault", report.settled_in);
+            println!(
+                "seed {seed} holds, {:?} after the last fault",
+                report.settled_in
+            );
             ExitCode::SUCCESS
         }
         Err(failure) => {

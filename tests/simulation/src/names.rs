@@ -13,8 +13,7 @@ pub const ISSUERS: [&str; 2] = [
 pub const FOREIGN_ISSUER: &str = "https://westeurope.oic.prod-aks.azure.com/t/foreign/";
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
 pub const API: &str = "/apis/airflow-workload-identity.io/v1alpha1";
-const GROUP: &str =
-    "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg";
+const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg";
 
 pub fn group_id() -> &'static str {
     GROUP
@@ -30,7 +29,9 @@ pub fn subject(namespace: &str, account: &str) -> String {
 
 /// Namespace and account of a subject.
 pub fn account_of(subject: &str) -> Option<(&str, &str)> {
-    subject.strip_prefix("system:serviceaccount:")?.split_once(':')
+    subject
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')
 }
 
 /// A credential in Azure, in lower case.

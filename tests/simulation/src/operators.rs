@@ -124,7 +124,10 @@ impl Link {
     pub fn knows_credentials(&self, identity: &str) -> Vec<Trust> {
         let state = self.state();
         let known = state.credentials.get(identity);
-        known.into_iter().flat_map(|known| known.values().cloned()).collect()
+        known
+            .into_iter()
+            .flat_map(|known| known.values().cloned())
+            .collect()
     }
 
     /// A request to Azure leaves the process. Until what is returned is dropped, it is in flight.
@@ -142,10 +145,16 @@ impl Link {
         };
         let state = &mut *self.world.state();
         if count > 1 {
-            state.rules.broken(&format!("{count} writes of {} in flight to {identity}", self.name));
+            state.rules.broken(&format!(
+                "{count} writes of {} in flight to {identity}",
+                self.name
+            ));
         }
         state.rules.sends(&self.name, &identity);
-        Some(InFlight { link: self, identity })
+        Some(InFlight {
+            link: self,
+            identity,
+        })
     }
 
     /// An answer of Azure's was delivered.
@@ -167,7 +176,10 @@ impl Link {
             let all = body["value"].as_array().into_iter().flatten();
             let known = all.map(|credential| {
                 let name = credential["name"].as_str().unwrap_or_default();
-                (name.to_ascii_lowercase(), Trust::of(&credential["properties"]))
+                (
+                    name.to_ascii_lowercase(),
+                    Trust::of(&credential["properties"]),
+                )
             });
             let identity = identity.to_ascii_lowercase();
             state.credentials.insert(identity.clone(), known.collect());
@@ -300,7 +312,8 @@ impl Operators {
             let next = self.launch();
             let ended = std::mem::replace(&mut self.processes[index], next);
             let how = ended.task.await;
-            self.world.tell(|| format!("{} ended: {how:?}", ended.link.name));
+            self.world
+                .tell(|| format!("{} ended: {how:?}", ended.link.name));
             if let Err(error) = how
                 && error.is_panic()
             {
@@ -320,7 +333,8 @@ impl Operators {
     /// SIGTERM.
     pub fn stop(&mut self, index: usize) {
         let process = &mut self.processes[index];
-        self.world.tell(|| format!("{} is told to stop", process.link.name));
+        self.world
+            .tell(|| format!("{} is told to stop", process.link.name));
         if let Some(stop) = process.stop.take() {
             let _ = stop.send(());
         }
@@ -333,7 +347,8 @@ impl Operators {
         if pause.is_paused.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.world.tell(|| format!("{} is paused for {length:?}", link.name));
+        self.world
+            .tell(|| format!("{} is paused for {length:?}", link.name));
         {
             let mut state = link.state();
             state.paused_at = Some(Instant::now());
@@ -357,12 +372,16 @@ impl Operators {
             state.is_cut_from_azure = azure && is_cut;
         };
         self.world.tell(|| {
-            format!("{} is cut off for {length:?}: cluster {cluster}, Azure {azure}", link.name)
+            format!(
+                "{} is cut off for {length:?}: cluster {cluster}, Azure {azure}",
+                link.name
+            )
         });
         set(&link, true);
         tokio::spawn(async move {
             sleep(length).await;
-            link.world.tell(|| format!("{} is connected again", link.name));
+            link.world
+                .tell(|| format!("{} is connected again", link.name));
             set(&link, false);
         });
     }

@@ -65,16 +65,25 @@ impl People {
             self.create_identity(identity).await;
         }
         // Bystanders.
-        self.put_credential(IDENTITIES[0], "aks-identity-binding", &foreign(0)).await;
+        self.put_credential(IDENTITIES[0], "aks-identity-binding", &foreign(0))
+            .await;
         self.create_object(NAMESPACES[0], OBJECTS[0]);
     }
 
     /// Something that somebody does.
     pub async fn act(&mut self) {
         let namespace = self.one(&NAMESPACES[..]);
-        let namespace = if self.chance(60) { NAMESPACES[0] } else { namespace };
+        let namespace = if self.chance(60) {
+            NAMESPACES[0]
+        } else {
+            namespace
+        };
         let account = self.one(&ACCOUNTS);
-        let object = if self.chance(70) { OBJECTS[0] } else { OBJECTS[1] };
+        let object = if self.chance(70) {
+            OBJECTS[0]
+        } else {
+            OBJECTS[1]
+        };
         let identity = self.one(&IDENTITIES);
         match self.rng.u32(..100) {
             0..14 => self.create_object(namespace, object),
@@ -110,7 +119,8 @@ impl People {
             90..94 => self.other_cluster(identity).await,
             94..95 => self.fill(identity).await,
             95..97 => {
-                self.az("DELETE", &identity_id(identity), &Value::Null).await;
+                self.az("DELETE", &identity_id(identity), &Value::Null)
+                    .await;
             }
             97..98 => self.create_identity(identity).await,
             _ => {
@@ -225,7 +235,8 @@ impl People {
         let names = self.credential_names(identity).await;
         if !names.is_empty() {
             let name = names[self.rng.usize(..names.len())].clone();
-            self.az("DELETE", &credential_path(identity, &name), &Value::Null).await;
+            self.az("DELETE", &credential_path(identity, &name), &Value::Null)
+                .await;
         }
     }
 
@@ -251,8 +262,14 @@ impl People {
         let (name, trust) = match self.rng.u32(..4) {
             0 => (derived.to_string(), self.fake()),
             1 => ("chosen-airflow-worker".to_owned(), self.fake()),
-            2 => ("by-hand".to_owned(), trust(&self.issuer, &subject(namespace, account), AUDIENCE)),
-            _ => (derived.to_string(), trust(&self.issuer, &subject(namespace, account), "api://other")),
+            2 => (
+                "by-hand".to_owned(),
+                trust(&self.issuer, &subject(namespace, account), AUDIENCE),
+            ),
+            _ => (
+                derived.to_string(),
+                trust(&self.issuer, &subject(namespace, account), "api://other"),
+            ),
         };
         self.harm(identity, &name, trust).await;
     }
@@ -268,7 +285,8 @@ impl People {
             let trust = self.fake();
             self.put_credential(identity, &name, &trust).await;
         } else {
-            self.az("DELETE", &credential_path(identity, &name), &Value::Null).await;
+            self.az("DELETE", &credential_path(identity, &name), &Value::Null)
+                .await;
         }
     }
 
@@ -282,14 +300,17 @@ impl People {
 
     async fn harm(&mut self, identity: &str, name: &str, trust: Value) {
         self.put_credential(identity, name, &trust).await;
-        self.harm.push((identity.into(), name.to_ascii_lowercase(), trust));
+        self.harm
+            .push((identity.into(), name.to_ascii_lowercase(), trust));
     }
 
     async fn put_credential(&self, identity: &str, name: &str, trust: &Value) {
         let body = json!({ "properties": trust });
         // A write of an operator's may be in flight.
         for _ in 0..20 {
-            let (status, _) = self.az("PUT", &credential_path(identity, name), &body).await;
+            let (status, _) = self
+                .az("PUT", &credential_path(identity, name), &body)
+                .await;
             if ![409, 429].contains(&status) {
                 return;
             }
@@ -321,10 +342,14 @@ impl People {
                 self.create_account(namespace, account);
                 let path = account_path(namespace, account);
                 let (_, found) = self.send("GET", &path, &Value::Null);
-                let annotation = &found["metadata"]["annotations"]["azure.workload.identity/client-id"];
+                let annotation =
+                    &found["metadata"]["annotations"]["azure.workload.identity/client-id"];
                 if annotation == "00000000-0000-0000-0000-00000000000f" {
                     let annotations = json!({ "azure.workload.identity/client-id": null });
-                    self.patch(&path, &json!({ "metadata": { "annotations": annotations } }));
+                    self.patch(
+                        &path,
+                        &json!({ "metadata": { "annotations": annotations } }),
+                    );
                 }
             }
             let grant = json!({
@@ -361,7 +386,8 @@ impl People {
 
     async fn az(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.world.azure.az(method, path, body).await;
-        self.world.tell(|| format!("person: az {method} {path} {body} → {}", answer.0));
+        self.world
+            .tell(|| format!("person: az {method} {path} {body} → {}", answer.0));
         answer
     }
 
@@ -378,7 +404,11 @@ impl People {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{path}?fieldManager=kubectl"))
@@ -410,7 +440,10 @@ fn secret_name(object: &str) -> String {
 }
 
 fn credential_path(identity: &str, name: &str) -> String {
-    format!("{}/federatedIdentityCredentials/{name}", identity_id(identity))
+    format!(
+        "{}/federatedIdentityCredentials/{name}",
+        identity_id(identity)
+    )
 }
 
 fn trust(issuer: &str, subject: &str, audience: &str) -> Value {
@@ -419,5 +452,9 @@ fn trust(issuer: &str, subject: &str, audience: &str) -> Value {
 
 /// What another cluster would write; no two are the same.
 fn foreign(number: u32) -> Value {
-    trust(FOREIGN_ISSUER, &subject("elsewhere", &format!("account-{number}")), AUDIENCE)
+    trust(
+        FOREIGN_ISSUER,
+        &subject("elsewhere", &format!("account-{number}")),
+        AUDIENCE,
+    )
 }

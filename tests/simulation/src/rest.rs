@@ -20,12 +20,16 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
         let namespace = text(&object["metadata"]["namespace"]);
         let what = format!("{namespace}/{}", text(&object["metadata"]["name"]));
         let conditions = object["status"]["conditions"].as_array();
-        let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready");
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "Ready");
         if !object["metadata"]["deletionTimestamp"].is_null() {
             return Some(format!("{what} does not go: {ready:?}"));
         }
         let is_ready = ready.is_some_and(|ready| {
-            ready["status"] == "True" && ready["observedGeneration"] == object["metadata"]["generation"]
+            ready["status"] == "True"
+                && ready["observedGeneration"] == object["metadata"]["generation"]
         });
         if !is_ready {
             return Some(format!("{what} is not ready: {ready:?}"));
@@ -41,7 +45,9 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
                 trust.subject == subject && trust.issuer == issuer && trust.audience == AUDIENCE
             });
             if !is_federated {
-                return Some(format!("{what} is ready, but {id} does not let {subject} in"));
+                return Some(format!(
+                    "{what} is ready, but {id} does not let {subject} in"
+                ));
             }
             let found = api.get("serviceaccounts", Some(&namespace), &account);
             let client = found.map(|found| {
@@ -49,7 +55,9 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
             });
             let goes_by = super::rules::identity_of_client(&azure, &client.unwrap_or_default());
             if goes_by.as_ref() != Some(&id) {
-                return Some(format!("{what} is ready, but {account} goes by {goes_by:?}"));
+                return Some(format!(
+                    "{what} is ready, but {account} goes by {goes_by:?}"
+                ));
             }
             wanted.push((id.clone(), subject));
         }
@@ -79,11 +87,17 @@ fn left_behind(
     issuer: &str,
 ) -> Option<String> {
     for found in azure["identities"].as_array().into_iter().flatten() {
-        let id = found["id"].as_str().unwrap_or_default().to_ascii_lowercase();
+        let id = found["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         for (name, trust) in credentials(azure, &id) {
-            let path = CredentialPath { identity: id.clone(), name };
-            let is_wanted = trust.issuer == issuer
-                && wanted.contains(&(id.clone(), trust.subject.clone()));
+            let path = CredentialPath {
+                identity: id.clone(),
+                name,
+            };
+            let is_wanted =
+                trust.issuer == issuer && wanted.contains(&(id.clone(), trust.subject.clone()));
             let is_retained = account_of(&trust.subject)
                 .is_some_and(|(namespace, _)| rules.retaining.contains(namespace));
             if rules.written.contains(&path) && !is_wanted && !is_retained {
@@ -105,7 +119,13 @@ impl Rest {
         let state = world.state();
         Self {
             writes: state.rules.writes,
-            lists: state.rules.listed.values().copied().max().unwrap_or_default(),
+            lists: state
+                .rules
+                .listed
+                .values()
+                .copied()
+                .max()
+                .unwrap_or_default(),
         }
     }
 
@@ -116,11 +136,19 @@ impl Rest {
         if writes > 0 {
             return Err(format!("rule 6: {writes} writes although nothing changed"));
         }
-        let lists = state.rules.listed.values().copied().max().unwrap_or_default();
+        let lists = state
+            .rules
+            .listed
+            .values()
+            .copied()
+            .max()
+            .unwrap_or_default();
         let rounds = length.as_secs().div_ceil(resync.as_secs()) + 1;
         if lists.saturating_sub(self.lists) > rounds {
             let how = lists - self.lists;
-            return Err(format!("rule 6: {how} LISTs of an identity in {rounds} rounds"));
+            return Err(format!(
+                "rule 6: {how} LISTs of an identity in {rounds} rounds"
+            ));
         }
         Ok(())
     }

@@ -93,7 +93,10 @@ impl Rules {
 
     /// Whether a grant lets the account use the identity, at some version from `since` on.
     fn was_granted(&self, since: u64, identity: &str, namespace: &str, account: &str) -> bool {
-        let current = self.grants.iter().rposition(|(version, _)| *version <= since);
+        let current = self
+            .grants
+            .iter()
+            .rposition(|(version, _)| *version <= since);
         let mut known = self.grants.iter().skip(current.unwrap_or_default());
         known.any(|(_, grants)| {
             let mut grants = grants.iter();
@@ -106,7 +109,8 @@ impl Rules {
 fn covers(grant: &Value, identity: &str, namespace: &str, account: &str) -> bool {
     let texts = |value: &Value| -> Vec<String> {
         let all = value.as_array().into_iter().flatten();
-        all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        all.filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
     };
     let spec = &grant["spec"];
     let mut identities = spec["identities"].as_array().into_iter().flatten();

@@ -7,13 +7,13 @@ use fastrand::Rng;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
+use crate::chance;
 use crate::names::ISSUERS;
 use crate::operators::Operators;
 use crate::people::People;
 use crate::rest::{Rest, unfinished};
 use crate::weather::Weather;
 use crate::world::World;
-use crate::chance;
 
 /// How a run went.
 #[derive(Debug)]
@@ -43,23 +43,36 @@ const SETTLES: Duration = Duration::from_secs(600);
 /// # Errors
 /// What went wrong.
 pub fn run(seed: u64, is_told: bool) -> Result<Report, Failure> {
-    let run = std::thread::Builder::new().stack_size(16 << 20).spawn(move || {
-        chance::seed(seed);
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        let runtime = runtime.expect("a runtime");
-        runtime.block_on(async {
-            chance::start_clock();
-            live(Rng::with_seed(seed), is_told).await
-        })
-    });
-    let died = |_| Failure { what: "the simulation itself panicked".into(), trace: String::new() };
-    run.expect("a thread").join().unwrap_or_else(|error| Err(died(error)))
+    let run = std::thread::Builder::new()
+        .stack_size(16 << 20)
+        .spawn(move || {
+            chance::seed(seed);
+            let runtime = Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build();
+            let runtime = runtime.expect("a runtime");
+            runtime.block_on(async {
+                chance::start_clock();
+                live(Rng::with_seed(seed), is_told).await
+            })
+        });
+    let died = |_| Failure {
+        what: "the simulation itself panicked".into(),
+        trace: String::new(),
+    };
+    run.expect("a thread")
+        .join()
+        .unwrap_or_else(|error| Err(died(error)))
 }
 
 async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     let start = Instant::now();
     let world = World::new(rng.fork(), is_told);
-    let fail = |what: String| Failure { what, trace: world.state().trace.text() };
+    let fail = |what: String| Failure {
+        what,
+        trace: world.state().trace.text(),
+    };
     let resync = Duration::from_secs(rng.u64(10..40));
     let elects = rng.u32(..5) == 0;
     let mut people = People::new(&world, rng.fork(), ISSUERS[0].into());
@@ -134,7 +147,9 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
             let mut state = world.state();
             let version = state.api.version();
             state.api.compact(version);
-            state.trace.tell(|| "the cluster forgets its history".into());
+            state
+                .trace
+                .tell(|| "the cluster forgets its history".into());
         }
         10 => {
             let by = rng.i64(-86_400_000..86_400_000);

@@ -50,7 +50,10 @@ impl Rules {
     fn may_federate(&mut self, link: &Link, path: &CredentialPath, new: &Trust) {
         let what = format!("{} lets {} into {path:?}", link.name, new.subject);
         if !self.issuers.contains(&new.issuer) {
-            self.broken(&format!("rule 2: {what}, by a foreign issuer {}", new.issuer));
+            self.broken(&format!(
+                "rule 2: {what}, by a foreign issuer {}",
+                new.issuer
+            ));
         }
         if new.audience != AUDIENCE {
             self.broken(&format!("rule 2: {what}, for audience {}", new.audience));

@@ -170,7 +170,10 @@ fn stripped(object: &Value) -> Value {
             annotations.remove(annotation);
         }
     }
-    if metadata["annotations"].as_object().is_none_or(serde_json::Map::is_empty) {
+    if metadata["annotations"]
+        .as_object()
+        .is_none_or(serde_json::Map::is_empty)
+    {
         metadata["annotations"].take();
     }
     object
