@@ -489,14 +489,23 @@ async fn changes(stage: &Stage<'_>) -> Changes {
     changes
 }
 
-/// Objects that go through all of these, a few each: one that changes again and again is let rest.
+/// Objects that go through all of these, some each: one that is written for again and again is let
+/// rest.
 fn journeys(base: &'static str, legs: Vec<Leg>) -> Vec<Journey> {
-    const LEGS: usize = 3;
-    let mut legs = legs.into_iter().peekable();
-    let mut journeys = Vec::new();
-    while legs.peek().is_some() {
-        let legs = legs.by_ref().take(LEGS).collect();
-        journeys.push(Journey { base, legs });
+    const CHANGES: usize = 6;
+    let mut journeys: Vec<Journey> = Vec::new();
+    let mut room = 0;
+    for leg in legs {
+        let changes = leg.stops.len() + 1;
+        match journeys.last_mut() {
+            Some(journey) if changes <= room => journey.legs.push(leg),
+            _ => {
+                room = CHANGES.max(changes);
+                let legs = vec![leg];
+                journeys.push(Journey { base, legs });
+            }
+        }
+        room -= changes;
     }
     journeys
 }
