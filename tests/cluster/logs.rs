@@ -13,7 +13,10 @@ fn lines(operator: &Operator, object: &str) -> Vec<(String, String)> {
     });
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     lines
-        .filter(|line| line["span"]["object"] == object)
+        .filter(|line| {
+            let mut spans = line["spans"].as_array().into_iter().flatten();
+            spans.any(|span| span["object"] == object)
+        })
         .map(|line| (text(&line["level"]), text(&line["fields"]["message"])))
         .collect()
 }

@@ -137,10 +137,12 @@ fn no_output_holds_a_token_or_the_value_of_a_secret() {
     }
     println!("lines at level trace or debug: {lines:?}");
     for target in [
-        "hyper",
-        "kube_client",
-        "rustls",
         "azure_identity",
+        "hyper_util",
+        "kube_client",
+        "reqwest",
+        "rustls",
+        "tower",
         "typespec_client_core",
     ] {
         assert!(lines.contains_key(target), "{target} logged nothing");

@@ -109,11 +109,15 @@ fn library(line: &[u8]) -> Option<String> {
             let (_, rest) = line
                 .split_once(" TRACE ")
                 .or_else(|| line.split_once(" DEBUG "))?;
-            // Behind the spans.
-            let mut words = rest.split_whitespace();
-            words
-                .find(|word| word.ends_with(':') && !word.contains('{'))?
-                .to_owned()
+            // Behind the spans, which have fields.
+            let is_target = |word: &&str| {
+                let path = word.strip_suffix(':').unwrap_or_default();
+                !path.is_empty()
+                    && path
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || "_:-".contains(c))
+            };
+            rest.split_whitespace().find(is_target)?.to_owned()
         }
     };
     target.split(':').next().map(str::to_owned)

@@ -20,7 +20,6 @@ use kube::{
     runtime::wait::{await_condition, conditions::is_deleted},
 };
 use lab::{Azure, Lab, LabOptions, Operator, OperatorOptions};
-
 use rand::{
     RngExt, SeedableRng,
     rngs::SmallRng,
@@ -300,7 +299,7 @@ impl<'a> Stage<'a> {
             if start.elapsed() > Duration::from_secs(15) {
                 return Err(format!("{what}:\n  {}", difference.join("\n  ")));
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(250)).await;
         }
     }
 
@@ -404,15 +403,20 @@ async fn travel(
     lab: &Lab,
     operator: &Operator,
     journeys: Vec<Journey>,
+    end: Option<Instant>,
 ) -> usize {
     let expected = stages[0].expected().await;
     let start = Instant::now();
-    let count: usize = journeys.iter().map(|journey| journey.legs.len()).sum();
+    let legs = |journeys: &[Journey]| -> usize { journeys.iter().map(|one| one.legs.len()).sum() };
+    let count = legs(&journeys);
     let todo = Mutex::new(journeys);
     let failures = Mutex::new(Vec::new());
     let one = async |number: usize| {
         let mut replacement: Option<Stage> = None;
         loop {
+            if end.is_some_and(|end| Instant::now() > end) {
+                return;
+            }
             let Some(journey) = todo.lock().unwrap().pop() else {
                 return;
             };
@@ -440,7 +444,9 @@ async fn travel(
         .iter()
         .map(|stage| *stage.refused.lock().unwrap())
         .sum();
-    println!("{count} times there and back in {:?}", start.elapsed());
+    let done = count - legs(&todo.into_inner().unwrap());
+    let took = start.elapsed();
+    println!("{done} of {count} times there and back in {took:?}; {refused} specs were refused");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     refused
 }
@@ -483,14 +489,23 @@ async fn changes(stage: &Stage<'_>) -> Changes {
     changes
 }
 
-/// Objects that go through all of these, a few each: one that changes again and again is let rest.
+/// Objects that go through all of these, some each: one that is written for again and again is let
+/// rest.
 fn journeys(base: &'static str, legs: Vec<Leg>) -> Vec<Journey> {
-    const LEGS: usize = 3;
-    let mut legs = legs.into_iter().peekable();
-    let mut journeys = Vec::new();
-    while legs.peek().is_some() {
-        let legs = legs.by_ref().take(LEGS).collect();
-        journeys.push(Journey { base, legs });
+    const CHANGES: usize = 6;
+    let mut journeys: Vec<Journey> = Vec::new();
+    let mut room = 0;
+    for leg in legs {
+        let changes = leg.stops.len() + 1;
+        match journeys.last_mut() {
+            Some(journey) if changes <= room => journey.legs.push(leg),
+            _ => {
+                room = CHANGES.max(changes);
+                let legs = vec![leg];
+                journeys.push(Journey { base, legs });
+            }
+        }
+        room -= changes;
     }
     journeys
 }
@@ -545,16 +560,21 @@ fn every_field_can_be_changed_and_changed_back() {
         let some = some
             .iter()
             .flat_map(|(base, changes)| journeys(base, quickly(changes)));
-        let refused = travel(&stages, &lab, &operator, some.collect()).await;
+        let refused = travel(&stages, &lab, &operator, some.collect(), None).await;
         assert_eq!(refused, 0);
     });
 }
 
+/// All of it takes hours: it goes on in random order until `$TRANSITIONS_MINUTES` are over.
 #[test]
 #[ignore = "takes long: make chaos"]
 fn whatever_was_changed_can_be_changed_back() {
     run(async {
         let (lab, operator) = lab().await;
+        let minutes = env::var("TRANSITIONS_MINUTES")
+            .ok()
+            .and_then(|minutes| minutes.parse().ok());
+        let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(20));
         let stages = stages(&lab, &operator, 12).await;
         let changes = changes(&stages[0]).await;
         let seed = env::var("TRANSITIONS_SEED")
@@ -574,8 +594,7 @@ fn whatever_was_changed_can_be_changed_back() {
             all.extend(journeys(base, legs));
         }
         all.shuffle(&mut random);
-        let refused = travel(&stages, &lab, &operator, all).await;
-        println!("{refused} specs were refused");
+        travel(&stages, &lab, &operator, all, Some(end)).await;
     });
 }
 
