@@ -136,7 +136,7 @@ fn the_operators_own_tokens_expire_and_are_replaced() {
             lab.emulator()
                 .expire_tokens(OPERATOR.client_id)
                 .await
-                .unwrap()
+                .unwrap();
         };
         expire().await;
         world.lose_credential("airflow-worker").await;

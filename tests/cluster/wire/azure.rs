@@ -8,8 +8,8 @@ use super::{
     fates::{
         another_shape, conflict, cut_short, elsewhere, empty, garbage, gateway_timeout, hang, html,
         huge, in_a_circle, internal_error, redirect, reset, stalled, throttled,
-        throttled_backwards, throttled_for_a_second, throttled_until_a_date, unavailable,
-        without_end,
+        throttled_backwards, throttled_for_a_second, throttled_for_ever, throttled_until_a_date,
+        unavailable, without_end,
     },
 };
 use crate::world::run;
@@ -33,7 +33,7 @@ fn identity(seen: &Seen) -> bool {
 
 /// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
 const BACKOFF: usize = 10;
-/// The same, and each waits for three seconds before.
+/// The same, and each waits for six seconds before.
 const HANGS: usize = 6;
 /// 5 and 10 seconds and more.
 const SLOW: usize = 4;
@@ -101,6 +101,12 @@ static DELETES: &[Row] = &[
     Row { name: "wire-delete-429", hits: delete, fate: throttled, told: Ready("Deleting", "pause"), most: PACED },
 ];
 
+/// No answer stops the work for longer than five minutes.
+#[rustfmt::skip]
+static FOR_EVER: &[Row] = &[
+    Row { name: "wire-put-429-for-ever", hits: put, fate: throttled_for_ever, told: Ready("AzureThrottled", "pause"), most: ONCE },
+];
+
 /// For the first seconds after a write, Azure may not list it yet.
 #[rustfmt::skip]
 static LATE: &[Row] = &[
@@ -130,4 +136,10 @@ fn faults_of_azure_at_the_end() {
 #[test]
 fn a_list_that_does_not_show_what_was_written_a_moment_ago() {
     run(check(LATE, Begin::Before, OFTEN));
+}
+
+#[test]
+#[ignore = "takes the five minutes that Azure may ask for at most"]
+fn azure_asks_to_wait_for_decades() {
+    run(check(FOR_EVER, Begin::Before, RARELY));
 }

@@ -24,7 +24,8 @@ use crate::reaper::Reaper;
 /// Long, for a machine that does many things at once.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
 
-const APISERVER: &str = "kube-apiserver";
+/// What it and its certificate are called.
+pub(crate) const APISERVER: &str = "kube-apiserver";
 
 pub(crate) struct ControlPlane {
     reaper: Arc<Reaper>,
@@ -176,12 +177,6 @@ impl ControlPlane {
             Some(apiserver) => self.until_ready(apiserver).await,
             None => Ok(()),
         }
-    }
-
-    /// Writes another serving certificate of the same authority.
-    pub(crate) fn renew_certificate(&self, authority: &Authority) -> Result<()> {
-        authority.serving(APISERVER)?;
-        Ok(())
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {
