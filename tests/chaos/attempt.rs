@@ -90,6 +90,8 @@ impl Run {
         let mut env = Vec::new();
         if scenario.is_elected {
             extra_args.push("--leader-election".into());
+        }
+        if scenario.has_own_operator {
             env.push(("POD_NAMESPACE".to_owned(), stage.ns.clone()));
         }
         let options = OperatorOptions {
@@ -110,7 +112,7 @@ impl Run {
         })
     }
 
-    /// Lets everything through until the object is at rest, and stops it from then on.
+    /// Lets everything through until the object is at rest, and holds it from then on.
     async fn settle(&mut self, stage: &Stage<'_>) -> Result<()> {
         let settled = async {
             let mut since = (0, Instant::now());
@@ -212,7 +214,12 @@ impl Run {
                 let picture = stage.picture().await?;
                 look(&picture, &writes)?;
                 let text = picture.text(stage)?;
-                if picture.is_settled() && expected.is_none_or(|expected| expected == text) {
+                let is_done = match expected {
+                    Some(expected) => expected == text,
+                    // Nobody knows how long the first write takes.
+                    None => !writes.is_empty() && latest.elapsed() > 2 * QUIET,
+                };
+                if picture.is_settled() && is_done {
                     return Ok((writes, false));
                 }
                 if started.elapsed() > LIMIT {
@@ -274,7 +281,9 @@ impl Attempt<'_> {
         }
         let mut run = self.change(&stage, &mut run).await?.unwrap_or(run);
         let fatal = Some((write, death));
-        let (_, is_dead) = run.watch(&stage, scenario, &of_others, fatal, None).await?;
+        let (_, is_dead) = run
+            .watch(&stage, scenario, &of_others, fatal, Some(&reference.after))
+            .await?;
         if !is_dead {
             return Ok(Ended::NeverCame);
         }

@@ -20,6 +20,8 @@ pub struct Scenario {
     /// Whether an annotation may stay for a moment although its credential is gone: it has to go at once, or gets
     /// another name.
     pub is_cut_off: bool,
+    /// The operator remembers nothing of other attempts: the namespace is its own, too.
+    pub has_own_operator: bool,
     /// Two operators, of which one leads.
     pub is_elected: bool,
     /// Whether somebody wrote credentials by hand before.
@@ -50,6 +52,7 @@ impl Scenario {
             can_be_undone: true,
             always_work: &[],
             is_cut_off: false,
+            has_own_operator: false,
             is_elected: false,
             has_az_loop: false,
             retains: false,
@@ -100,7 +103,10 @@ pub fn scenarios() -> Vec<Scenario> {
     let file = || json!({ "connections": two(), "connectionSecret": { "format": "File", "name": "conns" } });
     let adopt = || json!({ "federation": { "existingCredentials": "Adopt" } });
     vec![
-        Scenario::new("create", vec![], Change::Spec(plain())),
+        Scenario {
+            has_own_operator: true,
+            ..Scenario::new("create", vec![], Change::Spec(plain()))
+        },
         Scenario::edit("connections", plain(), json!({ "connections": two() })),
         Scenario::edit(
             "secret",
@@ -185,6 +191,7 @@ pub fn scenarios() -> Vec<Scenario> {
             )
         },
         Scenario {
+            has_own_operator: true,
             is_elected: true,
             can_be_undone: false,
             ..Scenario::edit("election", plain(), other())

@@ -63,7 +63,7 @@ impl<'a> Stage<'a> {
             .await?;
         let mut objects = stage.airflow();
         objects.extend(stage.of_others());
-        if scenario.is_elected {
+        if scenario.has_own_operator {
             objects.extend(stage.rights_of_operator());
         }
         objects.push(stage.grant(json!({})));
