@@ -75,7 +75,7 @@ impl Outcome {
     }
 }
 
-/// Carries the plan out. `ahead` is the status that is written before the first credential is.
+/// Carries the plan out. `ahead` is the status that is written before the first effect that has to be on record.
 pub async fn apply(
     sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
@@ -126,8 +126,8 @@ pub async fn apply(
 }
 
 /// What has to be on record before the first effect: the finalizer, or a deletion would leave
-/// traces; and the credentials, or a crash would leave some that nobody knows. A write may wait
-/// long for its turn, so the status says at once what is going on.
+/// traces; and the credentials and the Role, or a crash would leave some that nobody knows. A
+/// write may wait long for its turn, so the status says at once what is going on.
 async fn prepare(
     sinks: &Sinks,
     object: &mut AirflowWorkloadIdentity,
@@ -140,20 +140,27 @@ async fn prepare(
     if plan.finalizer == Finalizer::Add {
         cluster::add_finalizer(&sinks.client, object).await?;
     }
-    let recorded: BTreeSet<CredentialRecord> = object
-        .status
-        .iter()
-        .flat_map(|status| status.credentials.iter().cloned())
-        .collect();
     if let Some(issuer) = plan.issuer_to_remember() {
         may_write()?;
         sinks.history.remember(issuer).await?;
     }
-    if plan.puts_credentials() && !plan.records.iter().all(|record| recorded.contains(record)) {
+    if is_news(object, plan) {
         may_write()?;
         *object = cluster::write_status(&sinks.client, object, ahead).await?;
     }
     Ok(())
+}
+
+/// Whether the plan writes what nobody would look for who knows the object's status only.
+fn is_news(object: &AirflowWorkloadIdentity, plan: &Plan) -> bool {
+    let status = object.status.as_ref();
+    let recorded: BTreeSet<&CredentialRecord> = status
+        .iter()
+        .flat_map(|status| &status.credentials)
+        .collect();
+    let has_role = status.is_some_and(|status| status.reader_role);
+    plan.puts_credentials() && !plan.records.iter().all(|record| recorded.contains(record))
+        || plan.writes_reader_role() && !has_role
 }
 
 async fn take(

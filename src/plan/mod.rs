@@ -167,6 +167,13 @@ impl Plan {
         steps.any(|step| matches!(step.action, Action::PutCredential { .. }))
     }
 
+    /// Whether the Role for the connections is written.
+    #[must_use]
+    pub fn writes_reader_role(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step.action, Action::WriteReaderRole { .. }))
+    }
+
     /// Whether Azure is written to: then what was read there must be fresh.
     #[must_use]
     pub fn writes_to_azure(&self) -> bool {

@@ -208,10 +208,22 @@ fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
             matches!(action, Action::DeleteCredential { record: gone, .. } if gone == *record)
         })
     };
+    // Until it is overwritten it is still what it was.
+    let waits = |record: &CredentialRecord| {
+        let mut steps = plan.steps.iter().enumerate();
+        steps.any(|(position, step)| match &step.action {
+            Action::PutCredential { identity, name, .. } => {
+                record.identity.parse().as_ref() == Ok(identity)
+                    && record.name.eq_ignore_ascii_case(name.as_str())
+                    && !outcome.is_done(position)
+            }
+            _ => false,
+        })
+    };
     let kept = plan
         .records
         .iter()
-        .filter(|record| !plan.forgotten.contains(*record) && !deleted(record));
+        .filter(|record| (!plan.forgotten.contains(*record) || waits(record)) && !deleted(record));
     kept.cloned().collect()
 }
 

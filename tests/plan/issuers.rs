@@ -1,6 +1,9 @@
 //! Another issuer, another cluster: what moves, what stays, and what is never touched.
 
-use airflow_workload_identity::{model::Issuer, observe::Snapshot, plan::plan};
+use airflow_workload_identity::{
+    apply::Outcome, model::Issuer, observe::Snapshot, plan::plan, status::status,
+};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::given::*;
@@ -66,6 +69,25 @@ fn chosen_names_are_taken_over_by_the_new_issuer() {
         "the old records are struck"
     );
     assert_eq!(planned(&world), Vec::<String>::new());
+}
+
+#[test]
+fn chosen_names_survive_an_issuer_that_comes_back_before_they_were_taken_over() {
+    let mut world = fresh();
+    let chosen = json!({ "federation": { "credentialName": "airflow" } });
+    with_status(&mut world, chosen);
+    settle(&mut world);
+    let before = world.object.status.clone().unwrap().credentials;
+    rotate(&mut world);
+    // The operator dies, or Azure refuses, when it is on record and not yet written.
+    let ahead = status(&world, &plan(&world), &Outcome::default(), Timestamp::now());
+    assert_eq!(ahead.credentials.len(), 4, "what is there, and what comes");
+    world.object.status = Some(ahead);
+    world.history.insert(NEW.parse().unwrap());
+    world.issuer = Ok(issuer());
+    assert_eq!(planned(&world), Vec::<String>::new());
+    settle(&mut world);
+    assert_eq!(world.object.status.as_ref().unwrap().credentials, before);
 }
 
 #[test]

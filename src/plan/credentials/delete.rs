@@ -171,8 +171,8 @@ impl Plan {
         })
     }
 
-    /// Whether the credential is, or becomes, another's under the same name: the chosen names do
-    /// when the cluster's issuer changes, or the account of a component.
+    /// Whether the credential is, or becomes, another under the same name: the chosen names do
+    /// when the cluster's issuer changes, or the account of a component; and back.
     fn is_taken_over(
         &self,
         snapshot: &Snapshot,
@@ -185,10 +185,12 @@ impl Plan {
             } => of == identity && name.as_str().eq_ignore_ascii_case(&record.name),
             _ => false,
         });
+        let issuer = snapshot.issuer.as_ref();
+        let has_other_issuer = issuer.is_ok_and(|issuer| issuer.as_str() != record.issuer);
         let serves_another = snapshot.identity.as_ref() == Ok(identity)
             && self.accounts.iter().any(|account| {
                 let name = account.credential_name.as_ref();
-                account.subject.to_string() != record.subject
+                (account.subject.to_string() != record.subject || has_other_issuer)
                     && !matches!(account.credential, Progress::Blocked(_))
                     && name.is_some_and(|name| name.eq_ignore_ascii_case(&record.name))
             });

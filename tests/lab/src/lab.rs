@@ -49,6 +49,8 @@ pub struct Lab {
     binaries: Binaries,
     azure_token: OnceCell<String>,
     operators: AtomicUsize,
+    /// Those of the operators that tests start.
+    rights: OnceCell<()>,
     pub(crate) authority: Authority,
     pub(crate) reaper: Arc<Reaper>,
 }
@@ -76,6 +78,7 @@ impl Lab {
             binaries,
             azure_token: OnceCell::new(),
             operators: AtomicUsize::new(0),
+            rights: OnceCell::new(),
             authority,
             reaper,
         };
@@ -238,15 +241,9 @@ impl Lab {
 
     /// Starts `awi run` with the identity and the rights that an installation gives it.
     pub async fn start_operator(&self, awi: &Path, options: OperatorOptions) -> Result<Operator> {
-        for manifest in [
-            "base/namespace.yaml",
-            "base/service-account.yaml",
-            "base/rbac.yaml",
-            "components/reader-role/role.yaml",
-        ] {
-            self.apply(&repository().join("deploy").join(manifest))
-                .await?;
-        }
+        self.rights
+            .get_or_try_init(|| self.install_rights())
+            .await?;
         let server = self.control_plane.server();
         let launch = Launch::of_options(options, &self.emulator, &server);
         self.launch(awi, &self.next_pod(), launch).await
@@ -361,6 +358,19 @@ impl Lab {
             "--timeout=30s",
         ])
         .await?;
+        Ok(())
+    }
+
+    async fn install_rights(&self) -> Result<()> {
+        for manifest in [
+            "base/namespace.yaml",
+            "base/service-account.yaml",
+            "base/rbac.yaml",
+            "components/reader-role/role.yaml",
+        ] {
+            self.apply(&repository().join("deploy").join(manifest))
+                .await?;
+        }
         Ok(())
     }
 

@@ -110,7 +110,7 @@ async fn a_request_meets_the_fate_that_the_rule_says() {
     {
         let mut put = Box::pin(pages.put(13));
         tokio::select! {
-            held = proxy.held(|_| true) => assert_eq!(held.write, Some(3)),
+            held = proxy.answered(|_| true) => assert_eq!(held.write, Some(3)),
             _ = &mut put => panic!("it was answered"),
         }
         assert_eq!(pages.are().await, 13);

@@ -49,6 +49,11 @@ impl Fate {
         Self::Answer(answer)
     }
 
+    /// Whether the request waits: before it is passed on, or with its answer at hand.
+    pub(super) fn holds(&self, has_answer: bool) -> bool {
+        matches!(self, Self::Hold) || has_answer && matches!(self, Self::PassThenHold)
+    }
+
     /// Whether it is for the test alone to say what is answered.
     pub(super) fn is_own(&self) -> bool {
         matches!(self, Self::Answer(_) | Self::Hang | Self::Reset)

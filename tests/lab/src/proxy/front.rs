@@ -108,9 +108,7 @@ impl Handler {
         };
         let traffic = &self.traffic;
         let seen = traffic.note(self.side, &head);
-        let fate = traffic
-            .judge(&seen, |fate| matches!(fate, Fate::Hold))
-            .await;
+        let fate = traffic.judge(&seen, false).await;
         if fate.is_own() {
             return fate.befall(None).await;
         }
@@ -118,10 +116,7 @@ impl Handler {
             return dropped();
         };
         let fate = match fate {
-            Fate::PassThenHold => {
-                let holds = |fate: &Fate| matches!(fate, Fate::Hold | Fate::PassThenHold);
-                traffic.judge(&seen, holds).await
-            }
+            Fate::PassThenHold => traffic.judge(&seen, true).await,
             fate => fate,
         };
         fate.befall(Some(answer)).await

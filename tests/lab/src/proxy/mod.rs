@@ -24,7 +24,7 @@
 mod fate;
 mod front;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -125,12 +125,13 @@ impl Proxy {
 
     /// Waits until such a request is held: before it was passed on, or with its answer at hand.
     pub async fn held(&self, is_it: impl Fn(&Seen) -> bool) -> Seen {
-        self.traffic
-            .wait(|log| {
-                let mut held = log.held.iter().map(|number| &log.seen[number - 1]);
-                held.find(|seen| is_it(seen)).cloned()
-            })
-            .await
+        self.traffic.wait_for_held(|seen, _| is_it(seen)).await
+    }
+
+    /// Waits until such a request is held with its answer at hand.
+    pub async fn answered(&self, is_it: impl Fn(&Seen) -> bool) -> Seen {
+        let is_it = |seen: &Seen, has_answer| has_answer && is_it(seen);
+        self.traffic.wait_for_held(is_it).await
     }
 
     /// Drops all connections that are open now, watches included.
@@ -151,7 +152,8 @@ type Rule = dyn Fn(&Seen) -> Fate + Send + Sync;
 #[derive(Default)]
 struct Log {
     seen: Vec<Seen>,
-    held: BTreeSet<usize>,
+    /// By number, and whether the answer is at hand.
+    held: BTreeMap<usize, bool>,
     writes: usize,
 }
 
@@ -184,19 +186,31 @@ impl Traffic {
     }
 
     /// What the rule says, as soon as that is not to hold.
-    async fn judge(&self, seen: &Seen, holds: impl Fn(&Fate) -> bool) -> Fate {
+    async fn judge(&self, seen: &Seen, has_answer: bool) -> Fate {
         let mut rules = self.rule.subscribe();
         let mut held = None;
         loop {
             let rule = Arc::clone(&rules.borrow_and_update());
             let fate = rule(seen);
-            if !holds(&fate) {
+            if !fate.holds(has_answer) {
                 return fate;
             }
-            held.get_or_insert_with(|| Held::new(self, seen.number));
+            held.get_or_insert_with(|| Held::new(self, seen.number, has_answer));
             // It fails only when the proxy is gone, and then so is this request.
             let _ = rules.changed().await;
         }
+    }
+
+    async fn wait_for_held(&self, is_it: impl Fn(&Seen, bool) -> bool) -> Seen {
+        self.wait(|log| {
+            let held = log
+                .held
+                .iter()
+                .map(|(n, answer)| (&log.seen[n - 1], *answer));
+            let mut found = held.filter(|(seen, answer)| is_it(seen, *answer));
+            found.next().map(|(seen, _)| seen.clone())
+        })
+        .await
     }
 
     async fn wait<T>(&self, find: impl Fn(&Log) -> Option<T>) -> T {
@@ -218,9 +232,9 @@ struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    fn new(traffic: &'a Traffic, number: usize) -> Self {
+    fn new(traffic: &'a Traffic, number: usize, has_answer: bool) -> Self {
         traffic.log.send_modify(|log| {
-            log.held.insert(number);
+            log.held.insert(number, has_answer);
         });
         Self { traffic, number }
     }
