@@ -7,7 +7,7 @@ mod picture;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
+    env, slice,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -105,7 +105,8 @@ impl<'a> Stage<'a> {
         for application in &mut applications {
             let body = json!({ "displayName": name });
             let made = azure.graph(Method::POST, "applications", Some(&body)).await;
-            *application = made.unwrap()["appId"].as_str().unwrap().to_owned();
+            let id = made.unwrap()["appId"].take();
+            *application = serde_json::from_value(id).unwrap();
         }
         let granted = json!([
             { "resourceId": world.identity },
@@ -166,7 +167,9 @@ impl<'a> Stage<'a> {
 
     fn spec(&self, base: &str, changes: &[Change]) -> Value {
         let (_, mut spec) = bases().into_iter().find(|(name, _)| *name == base).unwrap();
-        changes.iter().for_each(|change| change.apply(&mut spec));
+        for change in changes {
+            change.apply(&mut spec);
+        }
         let names = [
             (IDENTITY, &self.world.identity),
             (OTHER_IDENTITY, &self.other_identity),
@@ -189,7 +192,7 @@ impl<'a> Stage<'a> {
         let mut seen = BTreeSet::new();
         let mut taken = Vec::new();
         for change in Field::all().iter().flat_map(|field| field.changes(&spec)) {
-            let Some(changed) = self.tried(&self.spec(base, &[change.clone()])).await else {
+            let Some(changed) = self.tried(&self.spec(base, slice::from_ref(&change))).await else {
                 continue;
             };
             if changed != unchanged && seen.insert((change.field.clone(), changed.to_string())) {

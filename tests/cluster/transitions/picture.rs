@@ -121,7 +121,9 @@ impl Stage<'_> {
             let sums: Vec<&str> = sums.collect::<Option<_>>()?;
             let names = json!(secrets);
             let sum = Sha256::digest(sums.concat());
-            let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+            let sum = sum
+                .iter()
+                .fold(String::new(), |sum, byte| sum + &format!("{byte:02x}"));
             Some((sum, format!("<sum of {names}>").replace('"', "")))
         });
         let together: Vec<_> = together.collect();
