@@ -22,16 +22,19 @@ demo: tools control-plane pods ## see it work on this machine; KEEP=1 leaves it 
 demo-stop: ## end the demo that KEEP=1 left running
 	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; else echo 'No demo is running.'; fi
 
-# What the API servers saw of the operator in all tests is compared with what it may do, in the end.
+# In the end, what the API servers saw of the operator in all tests is compared with what it may do, and all that it
+# said, at trace level, is searched for every token and every Secret that there was.
 AUDIT_LOGS = $(abspath $(BIN))/audit-logs
+OUTPUTS = $(abspath $(BIN))/outputs
 
 .PHONY: test
 test: tools control-plane pods judges python ## run all tests
 	cargo build --workspace --bins
-	@rm -rf $(AUDIT_LOGS)
-	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --workspace
+	@rm -rf $(AUDIT_LOGS) $(OUTPUTS)
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) LAB_OUTPUTS=$(OUTPUTS) cargo test --workspace
 	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --test least_privilege
-	@$(MAKE) --no-print-directory simulate SEEDS=10000 LIMIT=120
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) LAB_OUTPUTS=$(OUTPUTS) cargo test --test secrets_search -- --nocapture
+	@$(MAKE) --no-print-directory simulate LIMIT=120
 
 SIMULATE = $(or $(CARGO_TARGET_DIR),target)/simulation/simulate
 
@@ -39,6 +42,21 @@ SIMULATE = $(or $(CARGO_TARGET_DIR),target)/simulation/simulate
 simulate: tools ## run the operator through SEEDS=10000 made-up histories; SEED=7 tells one of them
 	cargo build --package simulation --profile simulation
 	@$(SIMULATE) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000) $(if $(FROM),--from $(FROM)) $(if $(LIMIT),--limit $(LIMIT)))
+
+.PHONY: chaos
+chaos: tools control-plane ## kill the operator at each of its writes, and what else of the tests takes long; an hour
+	cargo build --workspace --bins
+	cargo test --test chaos -- --ignored --nocapture
+	cargo test --test cluster -- --ignored --nocapture
+
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## feed every parser what nobody expects, SECONDS=60 each; takes a nightly compiler
+	@command -v cargo-fuzz >/dev/null || { echo 'Installing cargo-fuzz, once: it builds and runs the fuzzers.'; cargo install cargo-fuzz --locked; }
+	@for file in tests/fuzz/fuzz_targets/*.rs; do target=$$(basename "$$file" .rs); mkdir -p target/fuzz/corpus/$$target; \
+	  cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer --sanitizer none $$target \
+	    target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -timeout=10 -dict=tests/fuzz/words.dict; done
 
 .PHONY: check
 check: tools ## look at format and lints
