@@ -154,7 +154,7 @@ impl Picture {
             let has_to_work = scenario.always_work.contains(&account);
             match self.client_id(account) {
                 None if has_to_work => {
-                    wrongs.push(format!("{account} has to work, and is not annotated"))
+                    wrongs.push(format!("{account} has to work, and is not annotated"));
                 }
                 Some(_)
                     if (has_to_work || !scenario.is_cut_off) && !self.is_let_in(stage, account) =>
@@ -211,21 +211,18 @@ impl Picture {
             .is_some_and(|all| all.iter().any(|one| one == FINALIZER));
         let is_of_others =
             |name: &str| FOREIGN_CREDENTIALS.contains(&name) || name.starts_with("loop-");
+        let is_going = object.is_none_or(|o| o["metadata"]["deletionTimestamp"].is_string());
+        let is_let_go = scenario.retains && is_going;
         let mut leftovers = Vec::new();
         for (place, name) in self
             .credentials
             .keys()
             .filter(|(_, name)| !is_of_others(name))
         {
-            let place_name = ["", "-other"][*place];
             let is_recorded = recorded.iter().any(|(identity, recorded)| {
-                recorded == name && identity.ends_with("-other") == place_name.ends_with("-other")
+                recorded == name && identity.ends_with("-other") == (*place == 1)
             });
-            if !is_recorded
-                && !(scenario.retains
-                    && object
-                        .is_none_or(|object| object["metadata"]["deletionTimestamp"].is_string()))
-            {
+            if !is_recorded && !is_let_go {
                 leftovers.push(format!("credential {name} is on no record"));
             }
             if !is_kept && !scenario.retains {

@@ -7,6 +7,7 @@ use crate::stage::{ACCOUNTS, Stage};
 /// The issuer that the cluster seems to have.
 pub const BLUE: &str = "https://oidc.example/blue/";
 
+#[expect(clippy::struct_excessive_bools, reason = "what sets it apart")]
 pub struct Scenario {
     pub name: &'static str,
     /// The specs of the object, one after the other, each until it is settled.
