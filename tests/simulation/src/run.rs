@@ -89,7 +89,8 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
             disturb(&mut rng, &world, &mut people, &mut operators);
         }
         operators.supervise().await;
-        if let Some(broken) = world.state().rules.violation.clone() {
+        let broken = world.state().rules.violation.clone();
+        if let Some(broken) = broken {
             return Err(fail(broken));
         }
     }
@@ -104,7 +105,8 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
         operators.supervise().await;
         world.state().api.collect_garbage(jiff::Timestamp::now());
         world.publish();
-        if let Some(broken) = world.state().rules.violation.clone() {
+        let broken = world.state().rules.violation.clone();
+        if let Some(broken) = broken {
             return Err(fail(broken));
         }
         let Some(missing) = unfinished(&world, &people.issuer) else {
