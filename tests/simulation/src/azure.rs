@@ -147,9 +147,12 @@ impl HttpClient for AzureLink {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let link = self.0.clone();
         let request = plain(request);
+        self.0.is_awake().await;
         let _under_way = self.0.sends(&request);
         let way = tokio::spawn(async move { carry(&link, request).await });
-        let answer = match timeout(TIMEOUT, way).await {
+        let answer = timeout(TIMEOUT, way).await;
+        self.0.is_awake().await;
+        let answer = match answer {
             Ok(Ok(Some(answer))) => answer,
             Ok(_) => return Err(io_error("the connection was reset")),
             Err(_) => return Err(io_error("no answer in time")),

@@ -57,13 +57,17 @@ impl Service<Request<Body>> for ClusterLink {
                 answer.cancellation().await;
             }
         });
-        let broken = || Err(io::Error::from(io::ErrorKind::ConnectionReset));
-        let silent = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-        timeout(SILENCE, answered)
-            .map(move |result| {
-                result.map_or_else(silent, |answer| answer.unwrap_or_else(|_| broken()))
-            })
-            .boxed()
+        let link = self.0.clone();
+        async move {
+            let answer = timeout(SILENCE, answered).await;
+            link.is_awake().await;
+            match answer {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(io::ErrorKind::ConnectionReset.into()),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        .boxed()
     }
 }
 
@@ -72,6 +76,7 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
     let (parts, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes().to_vec();
     let request = Request::from_parts(parts, body);
+    link.is_awake().await;
     let reset = || Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
     let fate = link.world.fate();
     sleep(fate.before).await;

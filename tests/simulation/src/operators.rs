@@ -3,21 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use airflow_workload_identity::azure::{AzureClient, Cloud, CloudName, Overrides};
 use airflow_workload_identity::controller::Scope;
 use airflow_workload_identity::operator::{Operator, Settings};
 use azure_core::http::Transport;
-use futures::future::poll_fn;
-use futures::task::AtomicWaker;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -34,6 +30,8 @@ pub struct Link {
     /// No other process has it.
     pub name: String,
     state: Mutex<LinkState>,
+    /// While it is true, the process is stopped.
+    paused: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -59,7 +57,15 @@ impl Link {
             world: world.clone(),
             name,
             state: Mutex::default(),
+            paused: watch::Sender::new(false),
         })
+    }
+
+    /// A process that is stopped sends nothing and reads nothing. What it had made up its mind to send
+    /// it sends when it goes on.
+    pub async fn is_awake(&self) {
+        // The sender is here.
+        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
     }
 
     fn state(&self) -> MutexGuard<'_, LinkState> {
@@ -204,31 +210,25 @@ impl Drop for InFlight<'_> {
     }
 }
 
-#[derive(Default)]
-struct Pause {
-    is_paused: AtomicBool,
-    waker: AtomicWaker,
-}
-
-/// A process, which SIGSTOP stops.
-async fn pausable<T>(pause: Arc<Pause>, process: impl Future<Output = T>) -> T {
+/// The watches, the controller and the election of a process, which SIGSTOP stops. Its passes are tasks
+/// of their own, whose requests wait.
+async fn pausable<T>(link: Arc<Link>, process: impl Future<Output = T>) -> T {
     let mut process = pin!(process);
-    poll_fn(move |context| {
-        pause.waker.register(context.waker());
-        if pause.is_paused.load(Ordering::Relaxed) {
-            Poll::Pending
-        } else {
-            process.as_mut().poll(context)
+    loop {
+        link.is_awake().await;
+        let mut paused = link.paused.subscribe();
+        tokio::select! {
+            biased;
+            _ = paused.wait_for(|paused| *paused) => {}
+            ended = &mut process => return ended,
         }
-    })
-    .await
+    }
 }
 
 struct Process {
     link: Arc<Link>,
     task: JoinHandle<anyhow::Result<()>>,
     stop: Option<oneshot::Sender<()>>,
-    pause: Arc<Pause>,
 }
 
 /// All of them, and what keeps them running.
@@ -289,13 +289,11 @@ impl Operators {
                 std::future::pending::<()>().await;
             }
         };
-        let pause = Arc::new(Pause::default());
-        let task = tokio::spawn(pausable(pause.clone(), operator.run(stopped)));
+        let task = tokio::spawn(pausable(link.clone(), operator.run(stopped)));
         Process {
             link,
             task,
             stop: Some(stop),
-            pause,
         }
     }
 
@@ -342,9 +340,8 @@ impl Operators {
 
     /// SIGSTOP, and SIGCONT after a while.
     pub fn pause(&mut self, index: usize, length: Duration) {
-        let process = &self.processes[index];
-        let (pause, link) = (process.pause.clone(), process.link.clone());
-        if pause.is_paused.swap(true, Ordering::Relaxed) {
+        let link = self.processes[index].link.clone();
+        if link.paused.send_replace(true) {
             return;
         }
         self.world
@@ -358,8 +355,7 @@ impl Operators {
             sleep(length).await;
             link.world.tell(|| format!("{} goes on", link.name));
             link.state().resumed_at = Some(Instant::now());
-            pause.is_paused.store(false, Ordering::Relaxed);
-            pause.waker.wake();
+            link.paused.send_replace(false);
         });
     }
 

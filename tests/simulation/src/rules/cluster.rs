@@ -126,7 +126,9 @@ impl Rules {
         let known = link.knows_credentials(&identity);
         let mut trusts = there.values().chain(&known);
         if !trusts.any(|trust| trust.subject == subject) {
-            self.broken(&format!("rule 8: {what}: {identity} does not let it in"));
+            self.broken(&format!(
+                "rule 8: {what}: {identity} does not let it in; known: {known:?}"
+            ));
         }
     }
 
