@@ -125,6 +125,7 @@ impl Operator {
         let stop = stop.boxed().shared();
         if let Some(candidate) = &mut self.candidate {
             tokio::select! {
+                biased;
                 () = candidate.win() => {}
                 () = stop.clone() => {
                     // It may have been won just now.
@@ -138,6 +139,7 @@ impl Operator {
             None => work.await,
             Some(candidate) => {
                 let is_done = tokio::select! {
+                    biased;
                     () = work => true,
                     () = candidate.hold() => false,
                 };

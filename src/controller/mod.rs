@@ -158,6 +158,7 @@ async fn run_scope(
             }
         });
     tokio::select! {
+        biased;
         () = controller => {}
         () = hopeless => {}
     }

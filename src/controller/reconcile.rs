@@ -145,6 +145,7 @@ pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -
 
 async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     tokio::select! {
+        biased;
         () = context.filled.clone() => {}
         // They may never be, and nothing has begun yet.
         () = context.sinks.mandate.stopped() => return Next::await_change(),

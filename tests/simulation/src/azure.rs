@@ -261,7 +261,7 @@ fn plain(request: &Request) -> http::Request<Vec<u8>> {
     }
     let body = match request.body() {
         Body::Bytes(bytes) => bytes.to_vec(),
-        _ => Vec::new(),
+        Body::SeekableStream(_) => Vec::new(),
     };
     plain.body(body).expect("a valid request")
 }

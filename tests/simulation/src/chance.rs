@@ -44,7 +44,7 @@ pub fn fix_stores() {
     let _ = ahash::random_state::set_random_source(Fixed);
     // Its keys are drawn once per process.
     ENTROPY.set(Some(fastrand::Rng::with_seed(0)));
-    drop(ahash::RandomState::new());
+    let _ = ahash::RandomState::new();
     ENTROPY.set(None);
 }
 
@@ -67,7 +67,7 @@ fn wall() -> Option<Duration> {
     let now = Duration::from_secs(EPOCH) + clock.start.elapsed();
     let skew = Duration::from_millis(clock.skew.unsigned_abs());
     Some(if clock.skew < 0 {
-        now - skew
+        now.saturating_sub(skew)
     } else {
         now + skew
     })

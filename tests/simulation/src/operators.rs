@@ -95,7 +95,7 @@ impl Link {
 
     /// Events of a watch were delivered up to this version.
     pub fn watched(&self, watch: &Watch, version: u64) {
-        self.is_told(&watch.plural, version);
+        self.is_told(watch.plural, version);
     }
 
     fn is_told(&self, plural: &str, version: u64) {
@@ -114,9 +114,9 @@ impl Link {
             (Some(paused), Some(resumed)) if now < resumed + READ => paused,
             _ => now,
         };
-        let told = state.told.get(plural).into_iter().flatten();
-        let read = told.filter(|(at, _)| *at + READ <= awake);
-        read.last().map_or(0, |(_, version)| *version)
+        let told = state.told.get(plural).map_or(&[][..], Vec::as_slice).iter();
+        let mut read = told.filter(|(at, _)| *at + READ <= awake);
+        read.next_back().map_or(0, |(_, version)| *version)
     }
 
     /// What it was told of a credential.
@@ -310,8 +310,7 @@ impl Operators {
             let next = self.launch();
             let ended = std::mem::replace(&mut self.processes[index], next);
             let how = ended.task.await;
-            self.world
-                .tell(|| format!("{} ended: {how:?}", ended.link.name));
+            self.world.tell(|| format!("{} ended", ended.link.name));
             if let Err(error) = how
                 && error.is_panic()
             {

@@ -232,7 +232,7 @@ impl People {
     }
 
     async fn lose_credential(&mut self, identity: &str) {
-        let names = self.credential_names(identity).await;
+        let names = self.credential_names(identity);
         if !names.is_empty() {
             let name = names[self.rng.usize(..names.len())].clone();
             self.az("DELETE", &credential_path(identity, &name), &Value::Null)
@@ -242,7 +242,7 @@ impl People {
 
     /// One that is there trusts something else now.
     async fn change_credential(&mut self, identity: &str, namespace: &str, account: &str) {
-        let names = self.credential_names(identity).await;
+        let names = self.credential_names(identity);
         if names.is_empty() {
             return;
         }
@@ -318,7 +318,7 @@ impl People {
         }
     }
 
-    pub async fn credential_names(&self, identity: &str) -> Vec<String> {
+    fn credential_names(&self, identity: &str) -> Vec<String> {
         let state = self.world.azure.state();
         let id = identity_id(identity).to_ascii_lowercase();
         crate::rules::credentials(&state, &id).into_keys().collect()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, thread};
 
 use fastrand::Rng;
 use tokio::runtime::Builder;
@@ -38,32 +39,35 @@ pub struct Failure {
 /// wait of the operator's is its resync, and a change may take a few of them, one after the other.
 const SETTLES: Duration = Duration::from_secs(600);
 
+/// Unoptimised code takes more than a thread has by default, in bytes.
+const STACK: usize = 16 << 20;
+
 /// Runs the seed in a thread of its own: what differs between threads is a function of it.
 ///
 /// # Errors
 /// What went wrong.
 pub fn run(seed: u64, is_told: bool) -> Result<Report, Failure> {
-    let run = std::thread::Builder::new()
-        .stack_size(16 << 20)
-        .spawn(move || {
+    let run = thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || -> io::Result<_> {
             chance::seed(seed);
             let runtime = Builder::new_current_thread()
                 .enable_time()
                 .start_paused(true)
-                .build();
-            let runtime = runtime.expect("a runtime");
-            runtime.block_on(async {
+                .build()?;
+            Ok(runtime.block_on(async {
                 chance::start_clock();
                 live(Rng::with_seed(seed), is_told).await
-            })
+            }))
         });
-    let died = |_| Failure {
-        what: "the simulation itself panicked".into(),
+    let failed = |what: String| Failure {
+        what,
         trace: String::new(),
     };
-    run.expect("a thread")
+    run.map_err(|error| failed(format!("no thread: {error}")))?
         .join()
-        .unwrap_or_else(|error| Err(died(error)))
+        .map_err(|_| failed("the simulation itself panicked".into()))?
+        .map_err(|error| failed(format!("no runtime: {error}")))?
 }
 
 async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
