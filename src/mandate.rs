@@ -2,17 +2,22 @@
 //! it holds the Lease by its own clock.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 /// The right to write. Asked right before each write: a process that was paused does not know
 /// that time went by.
 #[derive(Debug)]
 pub struct Mandate {
-    stopped: watch::Sender<bool>,
+    is_stopped: AtomicBool,
+    stopped: Notify,
     /// None without election.
     until: Option<Mutex<Instant>>,
 }
@@ -22,7 +27,8 @@ impl Mandate {
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
-            stopped: watch::Sender::new(false),
+            is_stopped: AtomicBool::new(false),
+            stopped: Notify::new(),
             until: None,
         }
     }
@@ -31,7 +37,8 @@ impl Mandate {
     #[must_use]
     pub fn elected() -> Self {
         Self {
-            stopped: watch::Sender::new(false),
+            is_stopped: AtomicBool::new(false),
+            stopped: Notify::new(),
             until: Some(Mutex::new(Instant::now())),
         }
     }
@@ -45,13 +52,14 @@ impl Mandate {
 
     /// From now on no write begins, and none waits. One that is in flight ends as it will.
     pub fn stop(&self) {
-        self.stopped.send_replace(true);
+        self.is_stopped.store(true, Ordering::Release);
+        self.stopped.notify_waiters();
     }
 
     /// Whether a write may begin now.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.is_in_term() && !*self.stopped.borrow()
+        self.is_in_term() && !self.is_stopped.load(Ordering::Acquire)
     }
 
     /// Whether the Lease is held, by this process's own clock.
@@ -70,7 +78,11 @@ impl Mandate {
 
     /// Resolves when it is stopped.
     pub async fn stopped(&self) {
-        // The sender is here, so the channel stays open.
-        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+        let mut stopped = pin!(self.stopped.notified());
+        // From here on it is told; before, it is seen.
+        stopped.as_mut().enable();
+        if !self.is_stopped.load(Ordering::Acquire) {
+            stopped.await;
+        }
     }
 }

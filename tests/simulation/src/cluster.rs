@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -133,7 +134,7 @@ fn effect(link: &Link, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
         state.rules.note_changes(&state.api, before, Some(link));
         answer
     };
-    link.world.publish();
+    link.world.news.notify_waiters();
     answer
 }
 
@@ -174,7 +175,6 @@ async fn pump(
     watch: &Watch,
     events: &mpsc::UnboundedSender<Result<Frame<Bytes>, io::Error>>,
 ) {
-    let mut known = link.world.version.subscribe();
     let mut seen = watch.from;
     loop {
         let delay = {
@@ -196,10 +196,10 @@ async fn pump(
                 return;
             }
         }
-        let until = known.borrow_and_update().to_owned();
-        let breaks = {
+        let (until, breaks) = {
             let state = &mut *link.world.state();
-            state.weather.breaks_watch(&mut state.rng)
+            let breaks = state.weather.breaks_watch(&mut state.rng);
+            (state.api.version(), breaks)
         };
         if breaks {
             let _ = events.unbounded_send(Err(io::ErrorKind::ConnectionReset.into()));
@@ -220,8 +220,10 @@ async fn pump(
         }
         seen = seen.max(until);
         link.watched(watch, seen);
-        if known.changed().await.is_err() {
-            return;
+        let mut news = pin!(link.world.news.notified());
+        news.as_mut().enable();
+        if link.world.state().api.version() == seen {
+            news.await;
         }
     }
 }

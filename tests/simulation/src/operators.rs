@@ -13,7 +13,7 @@ use azure_core::http::Transport;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -30,8 +30,8 @@ pub struct Link {
     /// No other process has it.
     pub name: String,
     state: Mutex<LinkState>,
-    /// While it is true, the process is stopped.
-    paused: watch::Sender<bool>,
+    /// It was stopped, or goes on.
+    turned: Notify,
 }
 
 #[derive(Default)]
@@ -44,6 +44,7 @@ struct LinkState {
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
     /// Writes without an answer, by identity.
     writing: BTreeMap<String, usize>,
+    is_stopped: bool,
     paused_at: Option<Instant>,
     resumed_at: Option<Instant>,
 }
@@ -57,15 +58,25 @@ impl Link {
             world: world.clone(),
             name,
             state: Mutex::default(),
-            paused: watch::Sender::new(false),
+            turned: Notify::new(),
         })
     }
 
     /// A process that is stopped sends nothing and reads nothing. What it had made up its mind to send
     /// it sends when it goes on.
     pub async fn is_awake(&self) {
-        // The sender is here.
-        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+        self.until_stopped(false).await;
+    }
+
+    async fn until_stopped(&self, is_stopped: bool) {
+        loop {
+            let mut turned = pin!(self.turned.notified());
+            turned.as_mut().enable();
+            if self.state().is_stopped == is_stopped {
+                return;
+            }
+            turned.await;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, LinkState> {
@@ -216,10 +227,9 @@ async fn pausable<T>(link: Arc<Link>, process: impl Future<Output = T>) -> T {
     let mut process = pin!(process);
     loop {
         link.is_awake().await;
-        let mut paused = link.paused.subscribe();
         tokio::select! {
             biased;
-            _ = paused.wait_for(|paused| *paused) => {}
+            () = link.until_stopped(true) => {}
             ended = &mut process => return ended,
         }
     }
@@ -340,9 +350,10 @@ impl Operators {
     /// SIGSTOP, and SIGCONT after a while.
     pub fn pause(&mut self, index: usize, length: Duration) {
         let link = self.processes[index].link.clone();
-        if link.paused.send_replace(true) {
+        if std::mem::replace(&mut link.state().is_stopped, true) {
             return;
         }
+        link.turned.notify_waiters();
         self.world
             .tell(|| format!("{} is paused for {length:?}", link.name));
         {
@@ -354,7 +365,8 @@ impl Operators {
             sleep(length).await;
             link.world.tell(|| format!("{} goes on", link.name));
             link.state().resumed_at = Some(Instant::now());
-            link.paused.send_replace(false);
+            link.state().is_stopped = false;
+            link.turned.notify_waiters();
         });
     }
 

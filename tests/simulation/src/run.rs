@@ -108,7 +108,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
         sleep(Duration::from_secs(2)).await;
         operators.supervise().await;
         world.state().api.collect_garbage(jiff::Timestamp::now());
-        world.publish();
+        world.news.notify_waiters();
         let broken = world.state().rules.violation.clone();
         if let Some(broken) = broken {
             return Err(fail(broken));

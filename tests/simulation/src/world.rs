@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fastrand::Rng;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api_server::ApiServer;
@@ -20,8 +20,9 @@ const KEPT: usize = 150;
 
 pub struct World {
     state: Mutex<State>,
-    /// The cluster's version after the last change, for watches.
-    pub version: watch::Sender<u64>,
+    /// The cluster changed. A channel of tokio's would wake the watches in an order that is the
+    /// process's, not the seed's.
+    pub news: Notify,
     pub azure: Azure,
 }
 
@@ -61,7 +62,7 @@ impl World {
                 },
                 rng,
             }),
-            version: watch::Sender::new(0),
+            news: Notify::new(),
             azure,
         })
     }
@@ -94,19 +95,9 @@ impl World {
             });
             answer
         };
-        self.publish();
+        self.news.notify_waiters();
         let body = serde_json::from_slice(answer.body()).unwrap_or_default();
         (answer.status().as_u16(), body)
-    }
-
-    /// Lets the watches know that there may be something new.
-    pub fn publish(&self) {
-        let version = self.state().api.version();
-        self.version.send_if_modified(|known| {
-            let is_new = *known != version;
-            *known = version;
-            is_new
-        });
     }
 }
 
