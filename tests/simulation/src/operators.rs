@@ -42,12 +42,17 @@ struct LinkState {
     told: BTreeMap<String, Vec<(Instant, u64)>>,
     /// What it was told of identities' credentials.
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
+    /// When it was told last that an identity lets a subject in.
+    let_in: BTreeMap<(String, String), Instant>,
     /// Writes without an answer, by identity.
     writing: BTreeMap<String, usize>,
     is_stopped: bool,
     paused_at: Option<Instant>,
     resumed_at: Option<Instant>,
 }
+
+/// A pass takes no longer, but where several of its requests are answered late.
+const PASS: Duration = Duration::from_secs(90);
 
 /// What is told now is known when the process has had time to read it.
 const READ: Duration = Duration::from_secs(2);
@@ -137,14 +142,12 @@ impl Link {
         known.get(&path.name).cloned()
     }
 
-    /// What it was told of an identity.
-    pub fn knows_credentials(&self, identity: &str) -> Vec<Trust> {
+    /// Whether it was told, not long ago, that an identity lets this subject in: what a pass has read
+    /// it goes by to its end.
+    pub fn knew(&self, identity: &str, subject: &str) -> bool {
         let state = self.state();
-        let known = state.credentials.get(identity);
-        known
-            .into_iter()
-            .flat_map(|known| known.values().cloned())
-            .collect()
+        let let_in = state.let_in.get(&(identity.to_owned(), subject.to_owned()));
+        let_in.is_some_and(|at| at.elapsed() < PASS)
     }
 
     /// A request to Azure leaves the process. Until what is returned is dropped, it is in flight.
@@ -183,11 +186,15 @@ impl Link {
         let mut state = self.state();
         let path = request.uri().path();
         if let Some(path) = CredentialPath::of(request) {
+            let identity = path.identity.clone();
             let known = state.credentials.entry(path.identity).or_default();
             if request.method() == http::Method::DELETE {
                 known.remove(&path.name);
             } else {
-                known.insert(path.name, Trust::of(&body["properties"]));
+                let trust = Trust::of(&body["properties"]);
+                known.insert(path.name, trust.clone());
+                let let_in = (identity, trust.subject);
+                state.let_in.insert(let_in, Instant::now());
             }
         } else if let Some(identity) = path.strip_suffix("/federatedIdentityCredentials") {
             let all = body["value"].as_array().into_iter().flatten();
@@ -199,7 +206,12 @@ impl Link {
                 )
             });
             let identity = identity.to_ascii_lowercase();
-            state.credentials.insert(identity.clone(), known.collect());
+            let known: BTreeMap<String, Trust> = known.collect();
+            for trust in known.values() {
+                let let_in = (identity.clone(), trust.subject.clone());
+                state.let_in.insert(let_in, Instant::now());
+            }
+            state.credentials.insert(identity.clone(), known);
             drop(state);
             self.world.state().rules.lists(&identity);
         }

@@ -140,9 +140,8 @@ impl Rules {
         // With two objects, one of them may speak for the account here, and the other there.
         if let [current] = moved.as_slice() {
             let there = credentials(after, current);
-            let known = link.knows_credentials(current);
-            let lets_in = |trust: &Trust| trust.subject == old.subject;
-            let is_let_in = there.values().any(lets_in) || known.iter().any(lets_in);
+            let is_let_in = there.values().any(|trust| trust.subject == old.subject)
+                || link.knew(current, &old.subject);
             if !is_let_in && there.len() < LIMIT {
                 let how = format!(
                     "rule 5: {} takes {path:?} from {}, which has nothing on {current} yet",
