@@ -367,7 +367,12 @@ impl People {
                 if !found["data"]["theirs"].is_null() {
                     self.delete(&secret);
                 }
-                let spec = json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
+                let mut spec =
+                    json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
+                if object == OBJECTS[1] {
+                    // Nor do they, in Airflow's eyes, have the same connection.
+                    spec["connectionSecret"] = json!({ "format": "File" });
+                }
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
             }
         }

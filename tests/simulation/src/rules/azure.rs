@@ -120,6 +120,7 @@ impl Rules {
                 && metadata["deletionTimestamp"].is_null()
                 && object["spec"]["suspend"] != true
                 && accounts.is_some_and(|all| all.iter().any(|name| name == account))
+                && has_on_record(object, path)
                 // It knows what the object says now.
                 && self.specs.get(&key).is_some_and(|version| {
                     *version <= link.knows("airflowworkloadidentities")
@@ -137,7 +138,7 @@ impl Rules {
                 moved.push(current);
             }
         }
-        // With two objects, one of them may speak for the account here, and the other there.
+        // Two objects may have it on record, and one of them may still want it.
         if let [current] = moved.as_slice() {
             let there = credentials(after, current);
             let is_let_in = there.values().any(|trust| trust.subject == old.subject)
@@ -151,6 +152,17 @@ impl Rules {
             }
         }
     }
+}
+
+fn has_on_record(object: &Value, path: &CredentialPath) -> bool {
+    let records = object["status"]["credentials"].as_array();
+    records.into_iter().flatten().any(|record| {
+        let is = |field: &str, value: &str| {
+            let text = record[field].as_str().unwrap_or_default();
+            text.eq_ignore_ascii_case(value)
+        };
+        is("identity", &path.identity) && is("name", &path.name)
+    })
 }
 
 /// An identity's credentials, by name in lower case.
