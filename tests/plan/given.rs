@@ -88,6 +88,7 @@ pub fn fresh() -> Snapshot {
         identity: Ok(identity),
         credentials: Ok(Vec::new()),
         age: Duration::ZERO,
+        is_unsettled: false,
     };
     Snapshot {
         object: object(json!({})),

@@ -129,3 +129,15 @@ fn two_clusters_with_the_same_accounts_share_an_identity() {
     let left = green.azure[&id("airflow")].credentials.clone().unwrap();
     assert_eq!(left, theirs);
 }
+
+#[test]
+fn two_objects_of_one_account_do_not_leave_the_old_credential_to_each_other() {
+    let mut world = converged();
+    let records = world.records();
+    world.claimed_by_others = records.map(|(id, record)| (id, record.clone())).collect();
+    let claimed = world.claimed_by_others.len();
+    rotate(&mut world);
+    let steps = planned(&world).into_iter();
+    let deleted = steps.filter(|step| step.starts_with("delete federated credential"));
+    assert_eq!(deleted.count(), claimed);
+}

@@ -124,3 +124,19 @@ fn an_object_that_azure_holds_is_let_go_by_one_annotation() {
             .any(|s| s.contains("federated credential"))
     );
 }
+
+/// A process before this one may have sent it, and died: without a record nobody would ever look for it.
+#[test]
+fn a_credential_that_may_still_arrive_is_not_forgotten() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    azure(&mut world, "airflow", |live| live.clear());
+    let records = world.records().count();
+    assert_eq!(plan(&world).forgotten.len(), records);
+
+    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    let waits = plan(&world);
+    assert!(waits.forgotten.is_empty());
+    let problem = &waits.blocked[&ConditionType::CredentialsFederated];
+    assert_eq!(problem.reason, Reason::Waiting);
+}

@@ -16,6 +16,9 @@ use crate::{
 /// How long a failed read answers for others; many objects may share an identity.
 const FAILURE_SHARED: Duration = Duration::from_secs(2);
 
+/// How long a write may still arrive that nobody waits for any longer.
+const ARRIVES: Duration = Duration::from_secs(15);
+
 /// One identity. Writers queue for their turn, and wait in it; only a request in flight holds the
 /// entry; and what was known after the last one can be read at any time. So a queue of writers
 /// holds up nobody who only looks.
@@ -45,20 +48,23 @@ pub(super) struct Listed {
     at: Instant,
     identity: AzureIdentity,
     credentials: Vec<FederatedCredential>,
+    is_unsettled: bool,
 }
 
 impl Listed {
     fn view(&self, max_age: Duration) -> Option<View> {
         let age = self.at.elapsed();
-        (age <= max_age).then(|| View {
+        let is_good = age <= max_age && (age <= ARRIVES || !self.is_unsettled);
+        is_good.then(|| View {
             identity: Ok(self.identity),
             credentials: Ok(self.credentials.clone()),
             age,
+            is_unsettled: self.is_unsettled,
         })
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
     identity: Option<AzureIdentity>,
     /// Credentials that were there before the identity was read last: as long as one of them is, it
@@ -66,8 +72,25 @@ pub(super) struct Entry {
     anchors: Vec<String>,
     listed: Option<Listed>,
     failed: Option<(Instant, AzureError)>,
+    /// Since when every write has an answer, as far as this process knows.
+    quiet: Instant,
     pub reads: Pace,
     pub writes: Pace,
+}
+
+impl Default for Entry {
+    /// Nothing is known, not even what a process before this one has sent.
+    fn default() -> Self {
+        Self {
+            identity: None,
+            anchors: Vec::new(),
+            listed: None,
+            failed: None,
+            quiet: Instant::now(),
+            reads: Pace::default(),
+            writes: Pace::default(),
+        }
+    }
 }
 
 impl Entry {
@@ -85,6 +108,7 @@ impl Entry {
                 .ok_or_else(|| error.clone()),
             credentials: Err(error),
             age: Duration::ZERO,
+            is_unsettled: false,
         }
     }
 
@@ -117,16 +141,19 @@ impl Entry {
             self.identity = Some(identity);
             self.anchors = credentials.iter().map(|c| c.name.clone()).collect();
         }
+        let is_unsettled = sent < self.quiet + ARRIVES;
         self.listed = Some(Listed {
             at: Instant::now(),
             identity,
             credentials: credentials.clone(),
+            is_unsettled,
         });
         self.failed = None;
         Ok(View {
             identity: Ok(identity),
             credentials: Ok(credentials),
             age: Duration::ZERO,
+            is_unsettled,
         })
     }
 
@@ -143,6 +170,11 @@ impl Entry {
     pub fn forget(&mut self) {
         self.listed = None;
         self.identity = None;
+    }
+
+    /// A write was given up, and may be carried out all the same.
+    pub fn is_in_doubt(&mut self) {
+        self.quiet = Instant::now();
     }
 
     /// The credential of this name, as it was listed last.

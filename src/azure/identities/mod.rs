@@ -49,6 +49,9 @@ pub struct View {
     pub credentials: Result<Vec<FederatedCredential>, AzureError>,
     /// How old `credentials` is.
     pub age: Duration,
+    /// Whether a write that was under way when they were listed may still change them: one that was
+    /// given up, or that a process before this one had sent.
+    pub is_unsettled: bool,
 }
 
 /// What became of a request to write.
@@ -268,6 +271,9 @@ impl Identities {
             }
             Err(error) => {
                 entry.forget();
+                if error.kind == AzureErrorKind::Unavailable {
+                    entry.is_in_doubt();
+                }
                 Err(error)
             }
         }

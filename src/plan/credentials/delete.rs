@@ -131,16 +131,25 @@ impl Plan {
             }
             None => None,
         };
-        let may_be_hidden = matches!(identity, IdentityId::Application(_))
-            && matches!(listed, Some(Ok(_)))
+        let is_listed = matches!(listed, Some(Ok(_)));
+        let is_hidden = matches!(identity, IdentityId::Application(_))
             && snapshot.settling.contains(&record.subject);
-        if live.is_none() && may_be_hidden {
+        let view = snapshot.azure.get(identity);
+        let may_arrive = view.is_some_and(|view| view.is_unsettled);
+        if live.is_none() && is_listed && (is_hidden || may_arrive) {
+            let name = &record.name;
+            let message = if is_hidden {
+                format!(
+                    "Microsoft Graph does not list credential {name} yet, which was written minutes ago. It is deleted when it shows."
+                )
+            } else {
+                format!(
+                    "Credential {name} was perhaps just being written when the operator stopped or gave up. It is deleted if it shows."
+                )
+            };
             let problem = Problem {
                 reason: Reason::Waiting,
-                message: format!(
-                    "Microsoft Graph does not list credential {} yet, which was written minutes ago. It is deleted when it shows.",
-                    record.name
-                ),
+                message,
                 retry: Retry::After(LOOK_AGAIN),
             };
             self.blocked
@@ -149,7 +158,8 @@ impl Plan {
             return;
         }
         let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
-        let is_kept = keep == Keep::Claimed && is_claimed;
+        let is_past = self.is_past(snapshot, identity, record);
+        let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
                 let action = Action::DeleteCredential {
@@ -163,6 +173,24 @@ impl Plan {
                 self.forgotten.insert(record.clone());
             }
         }
+    }
+
+    /// Whether the cluster has another issuer now, and the account a credential for that one, or gets it:
+    /// then nobody goes by this one, or two objects would each leave it to the other.
+    fn is_past(
+        &self,
+        snapshot: &Snapshot,
+        identity: &IdentityId,
+        record: &CredentialRecord,
+    ) -> bool {
+        let Ok(issuer) = &snapshot.issuer else {
+            return false;
+        };
+        let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
+        let mut live = listed.into_iter().flatten().flatten();
+        issuer.as_str() != record.issuer
+            && (self.has_successor(record)
+                || live.any(|live| live.trusts(issuer.as_str(), &record.subject)))
     }
 
     fn is_being_replaced(&self, record: &CredentialRecord) -> bool {

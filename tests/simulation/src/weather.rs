@@ -60,7 +60,7 @@ impl Weather {
     /// A delay, now and then a long one.
     pub fn delay(self, rng: &mut Rng) -> Duration {
         let most = if rng.u32(..1000) < self.slow {
-            8_000
+            6_000
         } else {
             self.way
         };
