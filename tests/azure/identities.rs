@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::client::{answer, client, id};
 
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
+const ANOTHER: &str = "22222222-2222-2222-2222-222222222222";
 
 /// Azure with one identity. Writes are answered from a script first: a status, and seconds to wait.
 #[derive(Debug, Default)]
@@ -32,11 +33,18 @@ struct Azure {
     lists: Mutex<Vec<Instant>>,
     /// Statuses with which the next LISTs are refused.
     refused_lists: Mutex<VecDeque<(u16, &'static str)>>,
+    is_another: AtomicBool,
 }
 
 impl Azure {
     fn script(&self, answers: &[(u16, Option<&'static str>)]) {
         self.script.lock().unwrap().extend(answers);
+    }
+
+    /// Deletes the identity, and makes one of the same name.
+    fn make_identity_anew(&self) {
+        self.credentials.lock().unwrap().clear();
+        self.is_another.store(true, Ordering::Relaxed);
     }
 
     fn refuse_lists(&self, answers: &[(u16, &'static str)]) {
@@ -93,7 +101,9 @@ impl HttpClient for Azure {
                 })
             }
             (true, false) => {
-                let identity = json!({ "properties": { "clientId": UUID, "tenantId": UUID } });
+                let is_another = self.is_another.load(Ordering::Relaxed);
+                let client = if is_another { ANOTHER } else { UUID };
+                let identity = json!({ "properties": { "clientId": client, "tenantId": UUID } });
                 (200, None, identity)
             }
             (false, _) => self.write(request),
@@ -350,6 +360,28 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
     assert_eq!(known().await, []);
     identities.delete(&id(), &seen("one")).await.unwrap();
     assert_eq!(azure.writes.lock().unwrap().len(), 2, "one PUT, one DELETE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_was_made_anew_between_a_look_and_a_write_is_read_anew() {
+    let (azure, identities) = world();
+    let client = async || {
+        let view = identities.view(&id(), Duration::ZERO).await;
+        view.identity.unwrap().client_id.to_string()
+    };
+    put(&identities, "one").await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(client().await, UUID);
+
+    azure.make_identity_anew();
+    let name = "one".parse().unwrap();
+    let seen = seen("one");
+    identities
+        .put(&id(), &name, &properties(), Some(&seen), &|| true)
+        .await
+        .unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(client().await, ANOTHER);
 }
 
 #[tokio::test(start_paused = true)]

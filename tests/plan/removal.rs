@@ -130,7 +130,7 @@ fn an_object_that_azure_holds_is_let_go_by_one_annotation() {
 fn a_credential_that_may_still_arrive_is_not_forgotten() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
-    azure(&mut world, "airflow", |live| live.clear());
+    azure(&mut world, "airflow", Vec::clear);
     let records = world.records().count();
     assert_eq!(plan(&world).forgotten.len(), records);
 

@@ -185,6 +185,8 @@ impl Entry {
 
     pub fn written(&mut self, credential: FederatedCredential) {
         self.deleted(&credential.name);
+        // An identity that was made anew since the last look has it now, too.
+        self.anchors.retain(|name| !credential.is_named(name));
         if let Some(listed) = &mut self.listed {
             listed.credentials.push(credential);
         }
