@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::operators::Link;
+use crate::operators::{Knowledge, Link};
 use crate::weather::What;
 
 /// As `--azure-timeout` is by default.
@@ -149,7 +149,8 @@ impl HttpClient for AzureLink {
         let request = plain(request);
         self.0.is_awake().await;
         let _under_way = self.0.sends(&request);
-        let way = tokio::spawn(async move { carry(&link, request).await });
+        let knowledge = link.knowledge();
+        let way = tokio::spawn(async move { carry(&link, request, knowledge).await });
         let answer = timeout(TIMEOUT, way).await;
         self.0.is_awake().await;
         let answer = match answer {
@@ -175,6 +176,7 @@ impl HttpClient for AzureLink {
 async fn carry(
     link: &Arc<Link>,
     request: http::Request<Vec<u8>>,
+    knowledge: Knowledge,
 ) -> Option<http::Response<Vec<u8>>> {
     let fate = link.world.fate();
     sleep(fate.before).await;
@@ -188,15 +190,15 @@ async fn carry(
         What::Refused(409, _) => refusal(503, None),
         What::Refused(status, retry) => refusal(status, retry),
         What::Doubted(status) => {
-            effect(link, &request).await;
+            effect(link, &request, knowledge).await;
             refusal(status, None)
         }
         What::Twice => {
-            effect(link, &request).await;
+            effect(link, &request, knowledge).await;
             sleep(fate.before).await;
-            effect(link, &request).await
+            effect(link, &request, knowledge).await
         }
-        What::Passes | What::LostBack | What::Silence => effect(link, &request).await,
+        What::Passes | What::LostBack | What::Silence => effect(link, &request, knowledge).await,
     };
     link.world.tell(|| {
         let (method, path, status) = (request.method(), request.uri().path(), answer.status());
@@ -213,7 +215,11 @@ async fn carry(
 }
 
 /// The moment at which Azure does what it is asked for.
-async fn effect(link: &Link, request: &http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
+async fn effect(
+    link: &Link,
+    request: &http::Request<Vec<u8>>,
+    knowledge: Knowledge,
+) -> http::Response<Vec<u8>> {
     let azure = &link.world.azure;
     if request.method() == http::Method::GET {
         return azure.answer(request.clone()).await;
@@ -227,7 +233,7 @@ async fn effect(link: &Link, request: &http::Request<Vec<u8>>) -> http::Response
         let state = &mut *link.world.state();
         state
             .rules
-            .note_azure(&state.api, link, request, &before, &after);
+            .note_azure(&state.api, link, knowledge, request, [&before, &after]);
     }
     match answered {
         Poll::Ready(answer) => answer,

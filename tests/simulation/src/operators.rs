@@ -121,7 +121,7 @@ impl Link {
     }
 
     /// The version of a kind that it knows for certain.
-    pub fn knows(&self, plural: &str) -> u64 {
+    fn knows(&self, plural: &str) -> u64 {
         let state = self.state();
         let now = Instant::now();
         // A process that sleeps reads nothing.
@@ -133,6 +133,14 @@ impl Link {
         let told = state.told.get(plural).map_or(&[][..], Vec::as_slice).iter();
         let mut read = told.filter(|(at, _)| *at + READ <= awake);
         read.next_back().map_or(0, |(_, version)| *version)
+    }
+
+    /// What it knows for certain at the moment at which it sends something.
+    pub fn knowledge(&self) -> Knowledge {
+        Knowledge {
+            grants: self.knows("azureidentitygrants"),
+            objects: self.knows("airflowworkloadidentities"),
+        }
     }
 
     /// What it was told of a credential.
@@ -216,6 +224,13 @@ impl Link {
             self.world.state().rules.lists(&identity);
         }
     }
+}
+
+/// Versions of the cluster, by kind, that a process acts on.
+#[derive(Clone, Copy, Debug)]
+pub struct Knowledge {
+    pub grants: u64,
+    pub objects: u64,
 }
 
 /// A write to Azure without an answer.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Rules, Trust};
 use crate::api_server::ApiServer;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
-use crate::operators::Link;
+use crate::operators::{Knowledge, Link};
 
 /// Azure's limit.
 const LIMIT: usize = 20;
@@ -19,9 +19,9 @@ impl Rules {
         &mut self,
         api: &ApiServer,
         link: &Link,
+        knowledge: Knowledge,
         request: &http::Request<Vec<u8>>,
-        before: &Value,
-        after: &Value,
+        [before, after]: [&Value; 2],
     ) {
         let Some(path) = CredentialPath::of(request) else {
             return;
@@ -36,18 +36,25 @@ impl Rules {
             && new.as_ref() != Some(old)
         {
             self.may_touch(link, &path, old);
-            self.makes_before_it_breaks(api, link, &path, old, after);
+            let change = (&path, old, after);
+            self.makes_before_it_breaks(api, link, knowledge, change);
         }
         if let Some(new) = &new
             && old.as_ref() != Some(new)
         {
-            self.may_federate(link, &path, new);
+            self.may_federate(link, knowledge, &path, new);
             self.written.insert(path);
         }
     }
 
     /// Rules 1 and 2: only what was granted, for this cluster's accounts.
-    fn may_federate(&mut self, link: &Link, path: &CredentialPath, new: &Trust) {
+    fn may_federate(
+        &mut self,
+        link: &Link,
+        knowledge: Knowledge,
+        path: &CredentialPath,
+        new: &Trust,
+    ) {
         let what = format!("{} lets {} into {path:?}", link.name, new.subject);
         if !self.issuers.contains(&new.issuer) {
             self.broken(&format!(
@@ -62,7 +69,7 @@ impl Rules {
             self.broken(&format!("rule 2: {what}, which is no account"));
             return;
         };
-        let since = link.knows("azureidentitygrants");
+        let since = knowledge.grants;
         if !self.was_granted(since, &path.identity, namespace, account) {
             let how = format!("rule 1: {what}, and no grant covers it since version {since}");
             self.broken(&how);
@@ -103,14 +110,13 @@ impl Rules {
         &mut self,
         api: &ApiServer,
         link: &Link,
-        path: &CredentialPath,
-        old: &Trust,
-        after: &Value,
+        knowledge: Knowledge,
+        (path, old, after): (&CredentialPath, &Trust, &Value),
     ) {
         let Some((namespace, account)) = account_of(&old.subject) else {
             return;
         };
-        let since = link.knows("azureidentitygrants");
+        let since = knowledge.grants;
         let objects = api.list("airflowworkloadidentities").filter(|object| {
             let metadata = &object["metadata"];
             let name = metadata["name"].as_str().unwrap_or_default();
@@ -123,7 +129,7 @@ impl Rules {
                 && has_on_record(object, path)
                 // It knows what the object says now.
                 && self.specs.get(&key).is_some_and(|version| {
-                    *version <= link.knows("airflowworkloadidentities")
+                    *version <= knowledge.objects
                 })
         });
         let mut moved = Vec::new();
