@@ -20,7 +20,7 @@ use tower::{Service, layer::layer_fn};
 /// dead: a connection that broke on the way tells nobody.
 pub const WATCH: u32 = 60;
 /// Longest silence while an answer is due: in a watch that is well there is none as long.
-const SILENCE: Duration = Duration::from_secs(75);
+pub const SILENCE: Duration = Duration::from_secs(75);
 /// From one start of a watch to the next. To kube, one that ends at once is over, and nothing is amiss.
 const PAUSE: Duration = Duration::from_secs(1);
 

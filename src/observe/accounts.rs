@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{ResourceExt, core::PartialObjectMeta};
+use kube::{Api, Client, ResourceExt, api::ListParams, core::PartialObjectMeta};
 
-use super::fields::owners_of;
-use crate::api::{CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION};
+use super::{Existing, fields::owners_of};
+use crate::{
+    api::{CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION},
+    problem::{Problem, bounded},
+};
 
 /// A ServiceAccount that the spec asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,27 @@ pub struct FieldOwner {
     pub manager: String,
     /// Whether it declares the field by server-side apply, and so will again.
     pub applies: bool,
+}
+
+/// The accounts of a namespace that carry annotations of `manager` at this moment. What is watched may not
+/// show yet what was written last.
+pub(super) async fn annotated_by(
+    client: &Client,
+    namespace: &str,
+    manager: &str,
+) -> Result<Vec<Existing>, Problem> {
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let all = bounded(api.list_metadata(&ListParams::default()))
+        .await
+        .map_err(|error| Problem::cluster("cannot list ServiceAccounts", &error))?;
+    let annotated = all
+        .into_iter()
+        .filter(|account| AccountState::of(account).is_managed_by(manager));
+    let existing = |account: PartialObjectMeta<ServiceAccount>| Existing {
+        name: account.name_any(),
+        uid: account.uid().unwrap_or_default(),
+    };
+    Ok(annotated.map(existing).collect())
 }
 
 impl Account {

@@ -39,7 +39,7 @@ pub use stores::Stores;
 use crate::{
     api::{
         ABANDON_ANNOTATION, AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord,
-        Reason,
+        Reason, account_field_manager,
     },
     azure::{Identities, View},
     grant,
@@ -87,8 +87,8 @@ pub struct Snapshot {
     pub azure: BTreeMap<IdentityId, View>,
     /// The ServiceAccounts that the spec asks for, and how they were found.
     pub discovery: Discovery,
-    /// Other accounts that carry this object's annotations.
-    pub left_behind: Vec<Existing>,
+    /// Other accounts that carry this object's annotations; all that do, when the object goes.
+    pub left_behind: Result<Vec<Existing>, Problem>,
     /// What other objects have on record.
     pub claimed_by_others: Vec<(IdentityId, CredentialRecord)>,
     /// Subjects whose credential was written so lately that Microsoft Graph may not list it yet.
@@ -242,11 +242,17 @@ pub async fn observe(
     let discovery = sources.stores.discover(&namespace, object);
     let name = object.name_any();
     let pods = pods::observe(&sources.client, &namespace, &name, &discovery.accounts).await;
+    let left_behind = if object.metadata.deletion_timestamp.is_some() {
+        // Nobody looks again for what is overlooked now.
+        let manager = account_field_manager(&name);
+        accounts::annotated_by(&sources.client, &namespace, &manager).await
+    } else {
+        let stores = &sources.stores;
+        Ok(stores.left_behind(&namespace, object, &discovery.accounts))
+    };
     let now = Timestamp::now();
     let mut snapshot = Snapshot {
-        left_behind: sources
-            .stores
-            .left_behind(&namespace, object, &discovery.accounts),
+        left_behind,
         claimed_by_others: sources.stores.claimed_by_others(object),
         settling: settling(object, now),
         issuer,

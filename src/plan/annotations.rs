@@ -7,7 +7,10 @@
 
 use super::{Action, Ids, Plan, Progress, waiting};
 use crate::{
-    api::{CLIENT_ID_ANNOTATION, OPERATOR, Reason, TENANT_ID_ANNOTATION, account_field_manager},
+    api::{
+        CLIENT_ID_ANNOTATION, ConditionType, OPERATOR, Reason, TENANT_ID_ANNOTATION,
+        account_field_manager,
+    },
     model::Subject,
     observe::{AccountState, Annotation, Existing, Snapshot},
     problem::Problem,
@@ -59,9 +62,18 @@ pub(super) fn release(snapshot: &Snapshot, plan: &mut Plan) {
             uid: state.uid.clone(),
         })
     });
-    let accounts: Vec<Existing> = dropped
-        .chain(snapshot.left_behind.iter().cloned())
-        .collect();
+    let mut accounts: Vec<Existing> = dropped.collect();
+    match &snapshot.left_behind {
+        Ok(left) => {
+            let others = left.iter().filter(|left| !accounts.contains(left));
+            let others: Vec<Existing> = others.cloned().collect();
+            accounts.extend(others);
+        }
+        Err(problem) => {
+            plan.blocked
+                .insert(ConditionType::ServiceAccountsAnnotated, problem.clone());
+        }
+    }
     for account in accounts {
         plan.push(Action::Release { account }, Vec::new());
     }

@@ -362,6 +362,23 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
     assert_eq!(azure.writes.lock().unwrap().len(), 2, "one PUT, one DELETE");
 }
 
+/// A write of a process before this one may still arrive: whoever acts on a list asks again for one after
+/// that; whoever only counts goes by what there is.
+#[tokio::test(start_paused = true)]
+async fn a_list_soon_after_the_start_is_not_the_last_word() {
+    let (azure, identities) = world();
+    let minute = Duration::from_secs(60);
+    let is_unsettled = async || identities.view(&id(), minute).await.is_unsettled;
+    let lists = || azure.lists.lock().unwrap().len();
+    assert!(is_unsettled().await);
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(identities.counts(minute), [(id(), 0)].into());
+    assert_eq!(lists(), 1);
+    assert!(!is_unsettled().await);
+    assert!(!is_unsettled().await);
+    assert_eq!(lists(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_identity_that_was_made_anew_between_a_look_and_a_write_is_read_anew() {
     let (azure, identities) = world();

@@ -144,10 +144,10 @@ fn an_account_that_does_not_exist_yet_is_federated_and_waited_for() {
 fn an_account_that_left_the_object_loses_its_annotations_and_its_credential() {
     let mut world = converged();
     let gone = world.discovery.accounts.remove(1);
-    world.left_behind = vec![airflow_workload_identity::observe::Existing {
+    world.left_behind = Ok(vec![airflow_workload_identity::observe::Existing {
         name: gone.name,
         uid: "uid".into(),
-    }];
+    }]);
     assert_eq!(
         planned(&world),
         [

@@ -111,7 +111,7 @@ pub fn fresh() -> Snapshot {
                 .into(),
             ..Discovery::default()
         },
-        left_behind: Vec::new(),
+        left_behind: Ok(Vec::new()),
         claimed_by_others: Vec::new(),
         settling: BTreeSet::new(),
         secrets: BTreeMap::new(),
@@ -278,7 +278,8 @@ fn take(world: &mut Snapshot, action: &Action) {
             state.tenant_id = owned_by(&manager, true, &ids.tenant.to_string());
         }),
         Action::Release { account: existing } => {
-            world.left_behind.retain(|left| left != existing);
+            let left_behind = world.left_behind.as_mut().unwrap();
+            left_behind.retain(|left| left != existing);
             if let Some(account) = world
                 .discovery
                 .accounts

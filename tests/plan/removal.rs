@@ -140,3 +140,16 @@ fn a_credential_that_may_still_arrive_is_not_forgotten() {
     let problem = &waits.blocked[&ConditionType::CredentialsFederated];
     assert_eq!(problem.reason, Reason::Waiting);
 }
+
+#[test]
+fn an_object_stays_while_it_cannot_be_told_which_accounts_carry_its_annotations() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    let problem = Problem::on_change(Reason::ClusterError, "no answer");
+    world.left_behind = Err(problem.clone());
+    let stays = plan(&world);
+    assert_eq!(
+        stays.blocked[&ConditionType::ServiceAccountsAnnotated],
+        problem
+    );
+}

@@ -16,7 +16,8 @@ use crate::{
 /// How long a failed read answers for others; many objects may share an identity.
 const FAILURE_SHARED: Duration = Duration::from_secs(2);
 
-/// How long a write may still arrive that nobody waits for any longer.
+/// How long a write may still arrive that nobody waits for any longer: well beyond what Azure takes for one.
+/// Whoever gave it up has waited for its whole timeout before; whoever died has not.
 const ARRIVES: Duration = Duration::from_secs(15);
 
 /// One identity. Writers queue for their turn, and wait in it; only a request in flight holds the
@@ -34,6 +35,13 @@ impl Owner {
     pub fn known(&self, max_age: Duration) -> Option<View> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().and_then(|listed| listed.view(max_age))
+    }
+
+    /// How many credentials were listed last, at most this long ago.
+    pub fn count(&self, max_age: Duration) -> Option<usize> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = known.as_ref()?;
+        (listed.at.elapsed() <= max_age).then_some(listed.credentials.len())
     }
 
     pub fn publish(&self, entry: &Entry) {

@@ -124,10 +124,9 @@ impl Identities {
     #[must_use]
     pub fn counts(&self, max_age: Duration) -> BTreeMap<IdentityId, usize> {
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed = owners.iter().filter_map(|(id, owner)| {
-            let credentials = owner.known(max_age)?.credentials.ok()?;
-            Some((id.clone(), credentials.len()))
-        });
+        let listed = owners
+            .iter()
+            .filter_map(|(id, owner)| Some((id.clone(), owner.count(max_age)?)));
         listed.collect()
     }
 

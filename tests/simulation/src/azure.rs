@@ -184,6 +184,9 @@ async fn carry(
         std::future::pending::<()>().await;
     }
     let is_write = request.method() != http::Method::GET;
+    if is_write {
+        link.world.state().rules.writes += 1;
+    }
     let answer = match fate.what {
         What::LostThere => return None,
         What::Refused(409, _) if is_write => refusal(409, None),

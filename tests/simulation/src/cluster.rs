@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use airflow_workload_identity::client::{SILENCE, WATCH};
 use bytes::Bytes;
 use futures::channel::{mpsc, oneshot};
 use futures::future::BoxFuture;
@@ -23,12 +24,6 @@ use tower::Service;
 use crate::api_server::{ApiServer, Watch};
 use crate::operators::Link;
 use crate::weather::What;
-
-/// As the operator's client waits for a word.
-const SILENCE: Duration = Duration::from_secs(75);
-
-/// How long the operator asks a watch to last.
-const LIFE: Duration = Duration::from_secs(60);
 
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
@@ -92,6 +87,9 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
         };
     }
     let is_write = request.method() != http::Method::GET;
+    if is_write && !request.uri().path().contains("/leases") {
+        link.world.state().rules.writes += 1;
+    }
     let answer = match fate.what {
         What::LostThere => return reset(),
         What::Refused(409, _) if !is_write => refusal(503, None),
@@ -165,7 +163,11 @@ fn stream(link: Arc<Link>, watch: Watch, silent_for: Duration) -> Answer {
             return;
         }
         // API servers end a watch after a while.
-        let _ = timeout(LIFE, pump(&link, &watch, &events)).await;
+        let _ = timeout(
+            Duration::from_secs(WATCH.into()),
+            pump(&link, &watch, &events),
+        )
+        .await;
     });
     Response::new(StreamBody::new(body.boxed()).boxed_unsync())
 }
@@ -191,6 +193,7 @@ async fn pump(
             silent_for += Duration::from_secs(1);
             if silent_for >= SILENCE {
                 let _ = events.unbounded_send(Err(io::ErrorKind::TimedOut.into()));
+                return;
             }
             if events.is_closed() {
                 return;

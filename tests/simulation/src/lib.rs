@@ -3,7 +3,7 @@
 
 pub mod api_server;
 mod azure;
-pub mod chance;
+mod chance;
 mod cluster;
 mod names;
 mod operators;

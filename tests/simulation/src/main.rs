@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulation::{Failure, chance, run};
+use simulation::{Failure, run};
 use tracing_subscriber::EnvFilter;
 
 /// The operator against a cluster and an Azure in memory: everything that happens comes from a seed.
@@ -30,7 +30,6 @@ struct Cli {
 const PROGRESS: u64 = 1_000;
 
 fn main() -> ExitCode {
-    chance::fix_stores();
     let cli = Cli::parse();
     match cli.seed {
         Some(seed) => replay(seed),

@@ -12,12 +12,10 @@ pub const ISSUERS: [&str; 2] = [
 /// Another cluster's.
 pub const FOREIGN_ISSUER: &str = "https://westeurope.oic.prod-aks.azure.com/t/foreign/";
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
+/// What somebody writes into a Secret of the operator's.
+pub const SPOILT: &str = "bm90aGluZw==";
 pub const API: &str = "/apis/airflow-workload-identity.io/v1alpha1";
-const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg";
-
-pub fn group_id() -> &'static str {
-    GROUP
-}
+pub const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg";
 
 pub fn identity_id(name: &str) -> String {
     format!("{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}")

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::api_server::Watch;
 use crate::azure::{AzureLink, SignIn};
 use crate::cluster::ClusterLink;
-use crate::names::{CredentialPath, OWN_NAMESPACE};
+use crate::names::{AUDIENCE, CredentialPath, FOREIGN_ISSUER, OWN_NAMESPACE};
 use crate::rules::Trust;
 use crate::world::World;
 
@@ -51,8 +51,17 @@ struct LinkState {
     resumed_at: Option<Instant>,
 }
 
+impl LinkState {
+    fn is_let_in(&mut self, identity: &str, trust: &Trust) {
+        if trust.audience == AUDIENCE && trust.issuer != FOREIGN_ISSUER {
+            let let_in = (identity.to_owned(), trust.subject.clone());
+            self.let_in.insert(let_in, Instant::now());
+        }
+    }
+}
+
 /// A pass takes no longer, but where several of its requests are answered late.
-const PASS: Duration = Duration::from_secs(90);
+const PASS: Duration = Duration::from_secs(60);
 
 /// What is told now is known when the process has had time to read it.
 const READ: Duration = Duration::from_secs(2);
@@ -174,7 +183,7 @@ impl Link {
         let state = &mut *self.world.state();
         if count > 1 {
             state.rules.broken(&format!(
-                "{count} writes of {} in flight to {identity}",
+                "rule 4: {count} writes of {} in flight to {identity}",
                 self.name
             ));
         }
@@ -201,8 +210,7 @@ impl Link {
             } else {
                 let trust = Trust::of(&body["properties"]);
                 known.insert(path.name, trust.clone());
-                let let_in = (identity, trust.subject);
-                state.let_in.insert(let_in, Instant::now());
+                state.is_let_in(&identity, &trust);
             }
         } else if let Some(identity) = path.strip_suffix("/federatedIdentityCredentials") {
             let all = body["value"].as_array().into_iter().flatten();
@@ -216,8 +224,7 @@ impl Link {
             let identity = identity.to_ascii_lowercase();
             let known: BTreeMap<String, Trust> = known.collect();
             for trust in known.values() {
-                let let_in = (identity.clone(), trust.subject.clone());
-                state.let_in.insert(let_in, Instant::now());
+                state.is_let_in(&identity, trust);
             }
             state.credentials.insert(identity.clone(), known);
             drop(state);

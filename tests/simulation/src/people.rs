@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::names::{
-    ACCOUNTS, API, AUDIENCE, FOREIGN_ISSUER, IDENTITIES, NAMESPACES, OBJECTS, group_id,
+    ACCOUNTS, API, AUDIENCE, FOREIGN_ISSUER, GROUP, IDENTITIES, NAMESPACES, OBJECTS, SPOILT,
     identity_id, subject,
 };
 use crate::rules::Trust;
@@ -110,7 +110,7 @@ impl People {
             71..74 => self.delete(&secret_path(namespace, &secret_name(object))),
             74..76 => self.create_secret(namespace, object),
             76..78 => {
-                let patch = json!({ "data": { "AIRFLOW_CONN_AZURE_DEFAULT": "bm90aGluZw==" } });
+                let patch = json!({ "data": { "AIRFLOW_CONN_AZURE_DEFAULT": SPOILT } });
                 self.patch(&secret_path(namespace, &secret_name(object)), &patch);
             }
             78..82 => self.lose_credential(identity).await,
@@ -196,7 +196,7 @@ impl People {
         let which = self.rng.u32(..3);
         let identity = match which {
             0 => json!({ "resourceId": identity_id(self.one(&IDENTITIES)) }),
-            _ => json!({ "resourceGroupId": group_id() }),
+            _ => json!({ "resourceGroupId": GROUP }),
         };
         let spec = json!({
             "identities": [identity], "namespaces": { "names": [namespace] }, "serviceAccounts": [],
@@ -355,7 +355,7 @@ impl People {
             let grant = json!({
                 "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AzureIdentityGrant",
                 "metadata": { "name": namespace },
-                "spec": { "identities": [{ "resourceGroupId": group_id() }], "namespaces": { "names": [namespace] } },
+                "spec": { "identities": [{ "resourceGroupId": GROUP }], "namespaces": { "names": [namespace] } },
             });
             self.delete(&grant_path(namespace));
             self.send("POST", &format!("{API}/azureidentitygrants"), &grant);

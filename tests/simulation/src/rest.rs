@@ -1,12 +1,14 @@
 //! What holds in the end, when the faults are over: everything that is asked for is there, nothing
 //! that was the operator's is left behind, and nothing is written any more.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::names::{AUDIENCE, CredentialPath, account_of, subject};
-use crate::rules::credentials;
+use crate::api_server::ApiServer;
+use crate::names::{AUDIENCE, CredentialPath, SPOILT, account_of, subject};
+use crate::rules::{credentials, is_managed};
 use crate::world::World;
 
 /// What is not as it should be, if anything is not.
@@ -63,12 +65,18 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
         }
         for secret in object["status"]["secrets"].as_array().into_iter().flatten() {
             let name = text(&secret["name"]);
-            if api.get("secrets", Some(&namespace), &name).is_none() {
+            let Some(found) = api.get("secrets", Some(&namespace), &name) else {
                 return Some(format!("{what} is ready, but Secret {name} is not there"));
+            };
+            if found["data"]["AIRFLOW_CONN_AZURE_DEFAULT"] == SPOILT {
+                return Some(format!(
+                    "{what} is ready, but Secret {name} is not what it wrote"
+                ));
             }
         }
     }
-    left_behind(&azure, &state.rules, &wanted, issuer).or_else(|| {
+    let left_behind = left_behind(&azure, &state.rules, &wanted, issuer);
+    left_behind.or_else(|| annotated(api, &wanted)).or_else(|| {
         api.list("secrets").find_map(|secret| {
             let owner = &secret["metadata"]["ownerReferences"][0];
             let mut objects = api.list("airflowworkloadidentities");
@@ -76,6 +84,19 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
                 && !objects.any(|object| object["metadata"]["uid"] == owner["uid"]);
             is_orphan.then(|| format!("a Secret has no owner any more: {}", secret["metadata"]))
         })
+    })
+}
+
+/// An account that an operator annotated and that no object asks for.
+fn annotated(api: &ApiServer, wanted: &[(String, String)]) -> Option<String> {
+    api.list("serviceaccounts").find_map(|account| {
+        let metadata = &account["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let subject = subject(text("namespace"), text("name"));
+        let is_wanted = wanted.iter().any(|(_, wanted)| *wanted == subject);
+        let client = &metadata["annotations"]["azure.workload.identity/client-id"];
+        let is_left = client.is_string() && is_managed(account) && !is_wanted;
+        is_left.then(|| format!("the annotation of {subject} is left behind"))
     })
 }
 
@@ -111,7 +132,7 @@ fn left_behind(
 /// What was counted when the rest began.
 pub struct Rest {
     writes: u64,
-    lists: u64,
+    lists: BTreeMap<String, u64>,
 }
 
 impl Rest {
@@ -119,13 +140,7 @@ impl Rest {
         let state = world.state();
         Self {
             writes: state.rules.writes,
-            lists: state
-                .rules
-                .listed
-                .values()
-                .copied()
-                .max()
-                .unwrap_or_default(),
+            lists: state.rules.listed.clone(),
         }
     }
 
@@ -136,19 +151,15 @@ impl Rest {
         if writes > 0 {
             return Err(format!("rule 6: {writes} writes although nothing changed"));
         }
-        let lists = state
-            .rules
-            .listed
-            .values()
-            .copied()
-            .max()
-            .unwrap_or_default();
         let rounds = length.as_secs().div_ceil(resync.as_secs()) + 1;
-        if lists.saturating_sub(self.lists) > rounds {
-            let how = lists - self.lists;
-            return Err(format!(
-                "rule 6: {how} LISTs of an identity in {rounds} rounds"
-            ));
+        for (identity, lists) in &state.rules.listed {
+            let before = self.lists.get(identity).copied().unwrap_or_default();
+            let now = lists - before;
+            if now > rounds {
+                return Err(format!(
+                    "rule 6: {now} LISTs of {identity} in {rounds} rounds"
+                ));
+            }
         }
         Ok(())
     }

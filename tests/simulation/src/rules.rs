@@ -5,12 +5,13 @@ mod azure;
 mod cluster;
 
 pub use azure::{credentials, identity_of_client};
+pub use cluster::is_managed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::names::CredentialPath;
+use crate::names::{AUDIENCE, CredentialPath};
 
 /// What a credential trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Trust {
 pub struct Rules {
     /// The first of them that was broken, and how.
     pub violation: Option<String>,
-    /// Writes of the operators' to the cluster and Azure, but for Leases and Events.
+    /// Requests of the operators' that would change the cluster or Azure, but for Leases.
     pub writes: u64,
     /// LISTs of identities' credentials, by identity.
     pub listed: BTreeMap<String, u64>,
@@ -89,6 +90,13 @@ impl Rules {
             );
             self.broken(&how);
         }
+    }
+
+    /// Whether a credential lets an account of this cluster in.
+    fn lets_in(&self, trust: &Trust, subject: &str) -> bool {
+        trust.subject == subject
+            && trust.audience == AUDIENCE
+            && self.issuers.contains(&trust.issuer)
     }
 
     /// Whether a grant lets the account use the identity, at some version from `since` on.

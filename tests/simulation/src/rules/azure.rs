@@ -31,7 +31,6 @@ impl Rules {
         if old.is_none() && new.is_none() {
             return;
         }
-        self.writes += 1;
         if let Some(old) = &old
             && new.as_ref() != Some(old)
         {
@@ -147,7 +146,9 @@ impl Rules {
         // Two objects may have it on record, and one of them may still want it.
         if let [current] = moved.as_slice() {
             let there = credentials(after, current);
-            let is_let_in = there.values().any(|trust| trust.subject == old.subject)
+            let is_let_in = there
+                .values()
+                .any(|trust| self.lets_in(trust, &old.subject))
                 || link.knew(current, &old.subject);
             if !is_let_in && there.len() < LIMIT {
                 let how = format!(

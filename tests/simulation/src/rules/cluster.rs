@@ -56,7 +56,8 @@ impl Rules {
                 let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
                 let holder = holder.and_then(Value::as_str).map(str::to_owned);
                 if holder != self.holder {
-                    self.late.clear();
+                    self.late
+                        .retain(|(operator, _), _| Some(operator) != holder.as_ref());
                     self.holder = holder;
                 }
             }
@@ -72,9 +73,6 @@ impl Rules {
             link.name, change.plural, change.name
         );
         let kind = change.plural;
-        if kind != "leases" && kind != "events" {
-            self.writes += 1;
-        }
         match kind {
             "events" => {}
             "leases" | "configmaps" => {
@@ -107,14 +105,20 @@ impl Rules {
         if !self.specs.keys().any(|(of, _)| of == namespace) {
             self.broken(&format!("rule 2: {what}: a namespace without an object"));
         }
-        let client = |object: &Value| object["metadata"]["annotations"][ANNOTATIONS[0]].clone();
-        let (old, new) = (client(before), client(after));
+        let annotation = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
+        for key in ANNOTATIONS {
+            let old = annotation(before, key);
+            if !old.is_null() && old != annotation(after, key) && !is_managed(before) {
+                self.broken(&format!("rule 3: {what}: takes somebody else's {key}"));
+            }
+        }
+        let (old, new) = (
+            annotation(before, ANNOTATIONS[0]),
+            annotation(after, ANNOTATIONS[0]),
+        );
         let Some(new) = new.as_str().filter(|new| old != **new) else {
             return;
         };
-        if !old.is_null() && !is_managed(before) {
-            self.broken(&format!("rule 3: {what}: takes somebody else's client ID"));
-        }
         // Rule 8. The identity may have been made anew, or lost what it had, since the operator
         // looked.
         let azure = link.world.azure.state();
@@ -123,7 +127,7 @@ impl Rules {
             return;
         };
         let there = super::azure::credentials(&azure, &identity);
-        let is_let_in = there.values().any(|trust| trust.subject == subject);
+        let is_let_in = there.values().any(|trust| self.lets_in(trust, &subject));
         if !is_let_in && !link.knew(&identity, &subject) {
             self.broken(&format!("rule 8: {what}: {identity} does not let it in"));
         }
@@ -148,7 +152,7 @@ impl Rules {
 }
 
 /// Whether one of ours applied its annotations.
-fn is_managed(object: &Value) -> bool {
+pub fn is_managed(object: &Value) -> bool {
     let managers = object["metadata"]["managedFields"].as_array();
     let mut managers = managers.into_iter().flatten();
     managers.any(|entry| {
