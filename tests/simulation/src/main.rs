@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ struct Cli {
     limit: Option<u64>,
 }
 
+/// Beyond what any seed takes by far.
+const STUCK: Duration = Duration::from_secs(120);
 /// So many seeds from one line to the next.
 const PROGRESS: u64 = 1_000;
 
@@ -69,15 +72,27 @@ fn all(cli: &Cli) -> ExitCode {
         let late = |limit| start.elapsed() > Duration::from_secs(limit);
         has_failed.load(Ordering::Relaxed) || cli.limit.is_some_and(late)
     };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let under_way: Vec<Mutex<Option<(u64, Instant)>>> =
+        (0..threads).map(|_| Mutex::default()).collect();
+    let now = |slot: &Mutex<_>, seed| {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = seed;
+    };
+    let (under_way, now, is_over) = (&under_way, &now, &is_over);
+    let (next, done, virtual_seconds, has_failed) = (&next, &done, &virtual_seconds, &has_failed);
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
+        let workers = under_way.iter().map(|slot| {
+            scope.spawn(move || {
                 while !is_over() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
                         return;
                     }
-                    match run(seed, false) {
+                    now(slot, Some((seed, Instant::now())));
+                    let ran = run(seed, false);
+                    now(slot, None);
+                    match ran {
                         Ok(report) => {
                             let lasted = report.lasted.as_secs();
                             virtual_seconds.fetch_add(lasted, Ordering::Relaxed);
@@ -92,7 +107,12 @@ fn all(cli: &Cli) -> ExitCode {
                         println!("{count} seeds, {:?}", start.elapsed());
                     }
                 }
-            });
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(100));
+            under_way.iter().for_each(end_if_stuck);
         }
     });
     let count = done.load(Ordering::Relaxed);
@@ -106,6 +126,17 @@ fn all(cli: &Cli) -> ExitCode {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// A run that goes round in circles at one moment of its time cannot be ended from outside.
+fn end_if_stuck(slot: &Mutex<Option<(u64, Instant)>>) {
+    let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((seed, since)) = *slot
+        && since.elapsed() > STUCK
+    {
+        println!("seed {seed} does not end. What it does: make simulate SEED={seed}");
+        std::process::exit(1);
     }
 }
 
