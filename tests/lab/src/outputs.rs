@@ -46,6 +46,8 @@ pub(crate) fn without_traces(log: &str) -> String {
         if line.starts_with("20") || line.starts_with('{') {
             is_kept = !is_trace(line);
         }
+        // How a process ended is no line of its log.
+        is_kept |= line.starts_with("error: ") || line.starts_with("thread '");
         is_kept
     });
     lines.collect()

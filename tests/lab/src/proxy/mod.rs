@@ -256,13 +256,18 @@ fn is_write(side: Side, method: &Method, path: &str) -> bool {
         Side::Cluster => {
             path.starts_with("/apis/coordination.k8s.io/")
                 || path.starts_with("/apis/authorization.k8s.io/")
-                || path.ends_with("/events")
-                || path.contains("/events/")
+                || resource(path) == Some("events")
                 || path.ends_with("/token")
         }
         Side::Azure => path.ends_with("/oauth2/v2.0/token"),
     };
     !is_read && !is_exempt
+}
+
+/// The plural of a namespaced object.
+fn resource(path: &str) -> Option<&str> {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
+    parts.nth(2)
 }
 
 #[cfg(test)]
