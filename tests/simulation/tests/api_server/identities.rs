@@ -166,11 +166,6 @@ async fn refused(both: &mut Both, all: &str) {
         both.run([create(all, object)]).await;
     }
     both.run([
-        // A rule of the CRD says the same in other words.
-        create(all, json!({
-            "apiVersion": VERSION, "kind": "AirflowWorkloadIdentity", "metadata": named("bad", json!({})),
-            "spec": spec(json!({ "connections": [{ "id": "a", "azure": {} }, { "id": "a", "azure": {} }] })),
-        })).only(&["/reason", "/details/causes/0"]),
         create(all, json!({ "apiVersion": VERSION, "kind": "Secret", "metadata": named("bad", json!({})) })).only(&["/reason"]),
         create(all, json!({ "apiVersion": VERSION, "kind": "AirflowWorkloadIdentity", "metadata": {}, "spec": spec(json!({})) })),
     ])
