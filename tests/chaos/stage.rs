@@ -13,7 +13,7 @@ use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
-use lab::Lab;
+use lab::{Lab, merge};
 use serde_json::{Value, json};
 
 use crate::{
@@ -290,15 +290,4 @@ async fn identity(lab: &Lab, name: &str) -> Result<Identity> {
         client_id: client_id.context("no client ID")?.to_owned(),
         id,
     })
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (key, value) in patch {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (target, patch) => *target = patch,
-    }
 }

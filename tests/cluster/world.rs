@@ -15,7 +15,7 @@ use airflow_workload_identity::{
 };
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::{Api, Client, api::ListParams};
-use lab::{Azure, Credential, Lab, LabOptions, Operator, OperatorOptions};
+use lab::{Azure, Credential, Lab, LabOptions, Operator, OperatorOptions, merge};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
@@ -423,15 +423,4 @@ pub fn all(accounts: &[&str]) -> Vec<String> {
         .iter()
         .map(|account| format!("airflow-{account}"))
         .collect()
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (key, value) in patch {
-                merge(target.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (target, patch) => *target = patch,
-    }
 }
