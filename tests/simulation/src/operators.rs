@@ -36,8 +36,9 @@ pub struct Link {
 
 #[derive(Default)]
 struct LinkState {
-    is_cut_from_cluster: bool,
-    is_cut_from_azure: bool,
+    /// Until then the network does not lead there.
+    cut_from_cluster: Option<Instant>,
+    cut_from_azure: Option<Instant>,
     /// The version up to which it was told of a kind, and when.
     told: BTreeMap<String, Vec<(Instant, u64)>>,
     /// What it was told of identities' credentials.
@@ -98,11 +99,15 @@ impl Link {
     }
 
     pub fn is_cut_from_cluster(&self) -> bool {
-        self.state().is_cut_from_cluster
+        self.state()
+            .cut_from_cluster
+            .is_some_and(|until| Instant::now() < until)
     }
 
     pub fn is_cut_from_azure(&self) -> bool {
-        self.state().is_cut_from_azure
+        self.state()
+            .cut_from_azure
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// A list of the cluster's was delivered.
@@ -406,24 +411,20 @@ impl Operators {
 
     /// For a while the network leads nowhere.
     pub fn cut(&mut self, index: usize, cluster: bool, azure: bool, length: Duration) {
-        let link = self.processes[index].link.clone();
-        let set = move |link: &Link, is_cut: bool| {
-            let mut state = link.state();
-            state.is_cut_from_cluster = cluster && is_cut;
-            state.is_cut_from_azure = azure && is_cut;
-        };
+        let link = &self.processes[index].link;
         self.world.tell(|| {
             format!(
                 "{} is cut off for {length:?}: cluster {cluster}, Azure {azure}",
                 link.name
             )
         });
-        set(&link, true);
-        tokio::spawn(async move {
-            sleep(length).await;
-            link.world
-                .tell(|| format!("{} is connected again", link.name));
-            set(&link, false);
-        });
+        let until = Some(Instant::now() + length);
+        let mut state = link.state();
+        if cluster {
+            state.cut_from_cluster = state.cut_from_cluster.max(until);
+        }
+        if azure {
+            state.cut_from_azure = state.cut_from_azure.max(until);
+        }
     }
 }

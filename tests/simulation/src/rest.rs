@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api_server::ApiServer;
-use crate::names::{AUDIENCE, CredentialPath, SPOILT, account_of, subject};
+use crate::names::{AUDIENCE, CredentialPath, SPOILT, subject};
 use crate::rules::{credentials, is_managed};
 use crate::world::World;
 
@@ -119,8 +119,7 @@ fn left_behind(
             };
             let is_wanted =
                 trust.issuer == issuer && wanted.contains(&(id.clone(), trust.subject.clone()));
-            let is_retained = account_of(&trust.subject)
-                .is_some_and(|(namespace, _)| rules.retaining.contains(namespace));
+            let is_retained = rules.retained.contains(&path);
             if rules.written.contains(&path) && !is_wanted && !is_retained {
                 return Some(format!("{path:?} is left behind: {trust:?}"));
             }

@@ -50,8 +50,8 @@ pub struct Rules {
     specs: BTreeMap<(String, String), u64>,
     /// Namespaces with an object that adopted, at some time.
     adopting: BTreeSet<String>,
-    /// Namespaces with an object that let go of its credentials, at some time.
-    pub retaining: BTreeSet<String>,
+    /// Credentials that an object had on record when it, or somebody for it, let go of them.
+    pub retained: BTreeSet<CredentialPath>,
     /// Credentials that an operator wrote.
     pub written: BTreeSet<CredentialPath>,
     /// Secrets and Roles that an operator made, by uid.

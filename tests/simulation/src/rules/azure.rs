@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::Value;
 
-use super::{Rules, Trust};
+use super::{Rules, Trust, cluster::records};
 use crate::api_server::ApiServer;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
 use crate::operators::{Knowledge, Link};
@@ -125,7 +125,7 @@ impl Rules {
                 && metadata["deletionTimestamp"].is_null()
                 && object["spec"]["suspend"] != true
                 && accounts.is_some_and(|all| all.iter().any(|name| name == account))
-                && has_on_record(object, path)
+                && records(object).any(|record| record == *path)
                 // It knows what the object says now.
                 && self.specs.get(&key).is_some_and(|version| {
                     *version <= knowledge.objects
@@ -159,17 +159,6 @@ impl Rules {
             }
         }
     }
-}
-
-fn has_on_record(object: &Value, path: &CredentialPath) -> bool {
-    let records = object["status"]["credentials"].as_array();
-    records.into_iter().flatten().any(|record| {
-        let is = |field: &str, value: &str| {
-            let text = record[field].as_str().unwrap_or_default();
-            text.eq_ignore_ascii_case(value)
-        };
-        is("identity", &path.identity) && is("name", &path.name)
-    })
 }
 
 /// An identity's credentials, by name in lower case.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Rules;
 use crate::api_server::{ApiServer, Change};
-use crate::names::OWN_NAMESPACE;
+use crate::names::{CredentialPath, OWN_NAMESPACE};
 use crate::operators::Link;
 
 const ABANDON: &str = "airflow-workload-identity.io/abandon-credentials";
@@ -44,12 +44,12 @@ impl Rules {
                 if federation.is_some_and(|f| f["existingCredentials"] == "Adopt") {
                     self.adopting.insert(namespace.clone());
                 }
-                if federation.is_some_and(|f| f["deletionPolicy"] == "Retain") {
-                    self.retaining.insert(namespace.clone());
-                }
                 let metadata = change.after.as_ref().map(|o| &o["metadata"]);
-                if metadata.is_some_and(|m| m["annotations"][ABANDON] == "true") {
-                    self.retaining.insert(namespace);
+                let lets_go = metadata.is_some_and(|m| m["annotations"][ABANDON] == "true")
+                    || federation.is_some_and(|f| f["deletionPolicy"] == "Retain");
+                if lets_go {
+                    self.retained
+                        .extend(change.after.iter().flat_map(|object| records(object)));
                 }
             }
             "leases" => {
@@ -149,6 +149,18 @@ impl Rules {
             self.made.extend(uid(after));
         }
     }
+}
+
+/// The credentials that an object has on record.
+pub(super) fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
+    let records = object["status"]["credentials"].as_array().into_iter();
+    records.flatten().map(|record| {
+        let text = |field: &str| record[field].as_str().unwrap_or_default();
+        CredentialPath {
+            identity: text("identity").to_ascii_lowercase(),
+            name: text("name").to_ascii_lowercase(),
+        }
+    })
 }
 
 /// Whether one of ours applied its annotations.
