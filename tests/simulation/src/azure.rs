@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::operators::{Knowledge, Link};
+use crate::operators::Link;
 use crate::weather::What;
 
 /// As `--azure-timeout` is by default.
@@ -149,8 +149,8 @@ impl HttpClient for AzureLink {
         let request = plain(request);
         self.0.is_awake().await;
         let _under_way = self.0.sends(&request);
-        let knowledge = link.knowledge();
-        let way = tokio::spawn(async move { carry(&link, request, knowledge).await });
+        let granted_since = link.knows_grants();
+        let way = tokio::spawn(async move { carry(&link, request, granted_since).await });
         let answer = timeout(TIMEOUT, way).await;
         self.0.is_awake().await;
         let answer = match answer {
@@ -176,7 +176,7 @@ impl HttpClient for AzureLink {
 async fn carry(
     link: &Arc<Link>,
     request: http::Request<Vec<u8>>,
-    knowledge: Knowledge,
+    granted_since: u64,
 ) -> Option<http::Response<Vec<u8>>> {
     let fate = link.world.fate();
     sleep(fate.before).await;
@@ -193,15 +193,17 @@ async fn carry(
         What::Refused(409, _) => refusal(503, None),
         What::Refused(status, retry) => refusal(status, retry),
         What::Doubted(status) => {
-            effect(link, &request, knowledge).await;
+            effect(link, &request, granted_since).await;
             refusal(status, None)
         }
         What::Twice => {
-            effect(link, &request, knowledge).await;
+            effect(link, &request, granted_since).await;
             sleep(fate.before).await;
-            effect(link, &request, knowledge).await
+            effect(link, &request, granted_since).await
         }
-        What::Passes | What::LostBack | What::Silence => effect(link, &request, knowledge).await,
+        What::Passes | What::LostBack | What::Silence => {
+            effect(link, &request, granted_since).await
+        }
     };
     link.world.tell(|| {
         let (method, path, status) = (request.method(), request.uri().path(), answer.status());
@@ -221,7 +223,7 @@ async fn carry(
 async fn effect(
     link: &Link,
     request: &http::Request<Vec<u8>>,
-    knowledge: Knowledge,
+    granted_since: u64,
 ) -> http::Response<Vec<u8>> {
     let azure = &link.world.azure;
     if request.method() == http::Method::GET {
@@ -236,7 +238,7 @@ async fn effect(
         let state = &mut *link.world.state();
         state
             .rules
-            .note_azure(&state.api, link, knowledge, request, [&before, &after]);
+            .note_azure(&state.api, link, granted_since, request, [&before, &after]);
     }
     match answered {
         Poll::Ready(answer) => answer,

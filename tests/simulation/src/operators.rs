@@ -39,8 +39,8 @@ struct LinkState {
     /// Until then the network does not lead there.
     cut_from_cluster: Option<Instant>,
     cut_from_azure: Option<Instant>,
-    /// The version up to which it was told of a kind, and when.
-    told: BTreeMap<String, Vec<(Instant, u64)>>,
+    /// The version up to which it was told of grants, and when.
+    told: Vec<(Instant, u64)>,
     /// What it was told of identities' credentials.
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
     /// When it was told last that an identity lets a subject in.
@@ -61,8 +61,10 @@ impl LinkState {
     }
 }
 
+/// The plural of the grants.
+const GRANTS: &str = "azureidentitygrants";
 /// A pass takes no longer, but where several of its requests are answered late.
-const PASS: Duration = Duration::from_secs(60);
+pub const PASS: Duration = Duration::from_secs(60);
 
 /// What is told now is known when the process has had time to read it.
 const READ: Duration = Duration::from_secs(2);
@@ -114,28 +116,28 @@ impl Link {
     pub fn heard(&self, request: &http::Request<Vec<u8>>, answer: &http::Response<Vec<u8>>) {
         let path = request.uri().path();
         let plural = path.rsplit('/').next().unwrap_or_default();
-        let is_list = ["azureidentitygrants", "airflowworkloadidentities"].contains(&plural);
+        let is_list = plural == GRANTS;
         if request.method() == http::Method::GET && is_list && answer.status().is_success() {
             let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
             let version = body["metadata"]["resourceVersion"].as_str();
             let version = version.and_then(|version| version.parse().ok());
-            self.is_told(plural, version.unwrap_or_default());
+            self.is_told(version.unwrap_or_default());
         }
     }
 
     /// Events of a watch were delivered up to this version.
     pub fn watched(&self, watch: &Watch, version: u64) {
-        self.is_told(watch.plural, version);
+        if watch.plural == GRANTS {
+            self.is_told(version);
+        }
     }
 
-    fn is_told(&self, plural: &str, version: u64) {
-        let mut state = self.state();
-        let told = state.told.entry(plural.to_owned()).or_default();
-        told.push((Instant::now(), version));
+    fn is_told(&self, version: u64) {
+        self.state().told.push((Instant::now(), version));
     }
 
-    /// The version of a kind that it knows for certain.
-    fn knows(&self, plural: &str) -> u64 {
+    /// The version of the grants that it knows for certain.
+    pub fn knows_grants(&self) -> u64 {
         let state = self.state();
         let now = Instant::now();
         // A process that sleeps reads nothing.
@@ -144,17 +146,9 @@ impl Link {
             (Some(paused), Some(resumed)) if now < resumed + READ => paused,
             _ => now,
         };
-        let told = state.told.get(plural).map_or(&[][..], Vec::as_slice).iter();
+        let told = state.told.iter();
         let mut read = told.filter(|(at, _)| *at + READ <= awake);
         read.next_back().map_or(0, |(_, version)| *version)
-    }
-
-    /// What it knows for certain at the moment at which it sends something.
-    pub fn knowledge(&self) -> Knowledge {
-        Knowledge {
-            grants: self.knows("azureidentitygrants"),
-            objects: self.knows("airflowworkloadidentities"),
-        }
     }
 
     /// What it was told of a credential.
@@ -236,13 +230,6 @@ impl Link {
             self.world.state().rules.lists(&identity);
         }
     }
-}
-
-/// Versions of the cluster, by kind, that a process acts on.
-#[derive(Clone, Copy, Debug)]
-pub struct Knowledge {
-    pub grants: u64,
-    pub objects: u64,
 }
 
 /// A write to Azure without an answer.

@@ -10,8 +10,10 @@ pub use cluster::is_managed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::names::{AUDIENCE, CredentialPath};
+use crate::operators::PASS;
 
 /// What a credential trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +46,10 @@ pub struct Rules {
     pub listed: BTreeMap<String, u64>,
     /// Issuers that the cluster has had.
     pub issuers: BTreeSet<String>,
-    /// The grants after each change of them.
-    grants: Vec<(u64, Vec<Value>)>,
-    /// The version at which an object's spec changed last, by namespace and name.
-    specs: BTreeMap<(String, String), u64>,
+    /// The grants after each change of them, with the version.
+    grants: History<(u64, Vec<Value>)>,
+    /// An object's spec after each change of it, by namespace and name; null: there is none.
+    specs: BTreeMap<(String, String), History<Value>>,
     /// Namespaces with an object that adopted, at some time.
     adopting: BTreeSet<String>,
     /// Credentials that an object had on record when it, or somebody for it, let go of them.
@@ -101,16 +103,44 @@ impl Rules {
 
     /// Whether a grant lets the account use the identity, at some version from `since` on.
     fn was_granted(&self, since: u64, identity: &str, namespace: &str, account: &str) -> bool {
-        let current = self
-            .grants
-            .iter()
-            .rposition(|(version, _)| *version <= since);
-        let mut known = self.grants.iter().skip(current.unwrap_or_default());
-        known.any(|(_, grants)| {
-            let mut grants = grants.iter();
-            grants.any(|grant| covers(grant, identity, namespace, account))
-        })
+        let all = &self.grants.0;
+        let current = all.iter().rposition(|(_, (version, _))| *version <= since);
+        let mut known = all.iter().skip(current.unwrap_or_default());
+        known.any(|(_, (_, grants))| any_covers(grants, identity, namespace, account))
     }
+
+    /// Whether a grant has let the account use the identity all the time that a pass may take.
+    fn is_granted(&self, identity: &str, namespace: &str, account: &str) -> bool {
+        let mut lately = self.grants.lately();
+        lately.all(|(_, grants)| any_covers(grants, identity, namespace, account))
+    }
+}
+
+/// What was, with the moment since when.
+struct History<T>(Vec<(Instant, T)>);
+
+impl<T> Default for History<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> History<T> {
+    fn add(&mut self, what: T) {
+        self.0.push((Instant::now(), what));
+    }
+
+    /// All that was in force while a pass that acts now may have looked.
+    fn lately(&self) -> impl Iterator<Item = &T> {
+        let before = self.0.iter().rposition(|(since, _)| since.elapsed() > PASS);
+        let lately = self.0.iter().skip(before.unwrap_or_default());
+        lately.map(|(_, what)| what)
+    }
+}
+
+fn any_covers(grants: &[Value], identity: &str, namespace: &str, account: &str) -> bool {
+    let mut grants = grants.iter();
+    grants.any(|grant| covers(grant, identity, namespace, account))
 }
 
 /// The rule itself, in the plainest words; grants of the simulation select no namespaces by label.

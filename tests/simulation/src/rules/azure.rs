@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Rules, Trust, cluster::records};
 use crate::api_server::ApiServer;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
-use crate::operators::{Knowledge, Link};
+use crate::operators::Link;
 
 /// Azure's limit.
 const LIMIT: usize = 20;
@@ -19,7 +19,7 @@ impl Rules {
         &mut self,
         api: &ApiServer,
         link: &Link,
-        knowledge: Knowledge,
+        granted_since: u64,
         request: &http::Request<Vec<u8>>,
         [before, after]: [&Value; 2],
     ) {
@@ -36,12 +36,12 @@ impl Rules {
         {
             self.may_touch(link, &path, old);
             let change = (&path, old, after);
-            self.makes_before_it_breaks(api, link, knowledge, change);
+            self.makes_before_it_breaks(api, link, change);
         }
         if let Some(new) = &new
             && old.as_ref() != Some(new)
         {
-            self.may_federate(link, knowledge, &path, new);
+            self.may_federate(link, granted_since, &path, new);
             self.written.insert(path);
         }
     }
@@ -50,7 +50,7 @@ impl Rules {
     fn may_federate(
         &mut self,
         link: &Link,
-        knowledge: Knowledge,
+        granted_since: u64,
         path: &CredentialPath,
         new: &Trust,
     ) {
@@ -68,9 +68,9 @@ impl Rules {
             self.broken(&format!("rule 2: {what}, which is no account"));
             return;
         };
-        let since = knowledge.grants;
-        if !self.was_granted(since, &path.identity, namespace, account) {
-            let how = format!("rule 1: {what}, and no grant covers it since version {since}");
+        if !self.was_granted(granted_since, &path.identity, namespace, account) {
+            let how =
+                format!("rule 1: {what}, and no grant covers it since version {granted_since}");
             self.broken(&how);
         }
     }
@@ -109,56 +109,68 @@ impl Rules {
         &mut self,
         api: &ApiServer,
         link: &Link,
-        knowledge: Knowledge,
         (path, old, after): (&CredentialPath, &Trust, &Value),
     ) {
         let Some((namespace, account)) = account_of(&old.subject) else {
             return;
         };
-        let since = knowledge.grants;
         let objects = api.list("airflowworkloadidentities").filter(|object| {
             let metadata = &object["metadata"];
-            let name = metadata["name"].as_str().unwrap_or_default();
-            let key = (namespace.to_owned(), name.to_owned());
-            let accounts = object["spec"]["airflow"]["serviceAccounts"].as_array();
             metadata["namespace"] == namespace
                 && metadata["deletionTimestamp"].is_null()
-                && object["spec"]["suspend"] != true
-                && accounts.is_some_and(|all| all.iter().any(|name| name == account))
                 && records(object).any(|record| record == *path)
-                // It knows what the object says now.
-                && self.specs.get(&key).is_some_and(|version| {
-                    *version <= knowledge.objects
-                })
         });
-        let mut moved = Vec::new();
-        for object in objects {
-            let id = object["spec"]["identity"]["managedIdentity"]["resourceId"].as_str();
-            let current = id.unwrap_or_default().to_ascii_lowercase();
-            // What is not granted any longer goes at once, and nothing replaces it.
-            let keeps = self.was_granted(u64::MAX, &path.identity, namespace, account)
-                && self.was_granted(since, &path.identity, namespace, account)
-                && self.was_granted(u64::MAX, &current, namespace, account);
-            if current != path.identity && keeps {
-                moved.push(current);
-            }
-        }
         // Two objects may have it on record, and one of them may still want it.
-        if let [current] = moved.as_slice() {
-            let there = credentials(after, current);
-            let is_let_in = there
-                .values()
-                .any(|trust| self.lets_in(trust, &old.subject))
-                || link.knew(current, &old.subject);
-            if !is_let_in && there.len() < LIMIT {
-                let how = format!(
-                    "rule 5: {} takes {path:?} from {}, which has nothing on {current} yet",
-                    link.name, old.subject
-                );
-                self.broken(&how);
-            }
+        let [object] = objects.collect::<Vec<_>>()[..] else {
+            return;
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let Some(specs) = self.specs.get(&(namespace.to_owned(), name.to_owned())) else {
+            return;
+        };
+        let identities: Vec<String> = specs.lately().map(identity).collect();
+        // What was not asked for, or not granted, for a moment, goes, and nothing replaces it.
+        let asks = |spec: &Value| {
+            let accounts = spec["airflow"]["serviceAccounts"].as_array();
+            spec["suspend"] != true
+                && accounts.is_some_and(|all| all.iter().any(|name| name == account))
+        };
+        let is_wanted = specs.lately().all(asks)
+            && identities
+                .iter()
+                .chain([&path.identity])
+                .all(|identity| self.is_granted(identity, namespace, account));
+        let has_moved = identities
+            .last()
+            .is_some_and(|current| *current != path.identity);
+        if !is_wanted || !has_moved {
+            return;
+        }
+        let others = identities
+            .iter()
+            .filter(|identity| **identity != path.identity);
+        let is_made = |identity: &String| {
+            let there = credentials(after, identity);
+            there.len() >= LIMIT
+                || there
+                    .values()
+                    .any(|trust| self.lets_in(trust, &old.subject))
+                || link.knew(identity, &old.subject)
+        };
+        if !others.clone().any(is_made) {
+            let others: Vec<_> = others.collect();
+            let how = format!(
+                "rule 5: {} takes {path:?} from {}, which has nothing on {others:?} yet",
+                link.name, old.subject
+            );
+            self.broken(&how);
         }
     }
+}
+
+fn identity(spec: &Value) -> String {
+    let id = spec["identity"]["managedIdentity"]["resourceId"].as_str();
+    id.unwrap_or_default().to_ascii_lowercase()
 }
 
 /// An identity's credentials, by name in lower case.

@@ -20,7 +20,7 @@ impl Rules {
     pub fn note_changes(&mut self, api: &ApiServer, from: usize, by: Option<&Link>) {
         for change in &api.changes()[from..] {
             if let Some(link) = by {
-                self.may_change(link, change);
+                self.may_change(api, link, change);
             }
             self.note(api, change);
         }
@@ -32,13 +32,13 @@ impl Rules {
         match change.plural {
             "azureidentitygrants" => {
                 let all = api.list("azureidentitygrants").cloned().collect();
-                self.grants.push((change.version, all));
+                self.grants.add((change.version, all));
             }
             "airflowworkloadidentities" => {
                 let spec = |object: &Option<Arc<Value>>| object.as_ref().map(|o| o["spec"].clone());
                 if spec(&change.before) != spec(&change.after) {
-                    let key = (namespace.clone(), name);
-                    self.specs.insert(key, change.version);
+                    let specs = self.specs.entry((namespace.clone(), name)).or_default();
+                    specs.add(spec(&change.after).unwrap_or_default());
                 }
                 let federation = change.after.as_ref().map(|o| &o["spec"]["federation"]);
                 if federation.is_some_and(|f| f["existingCredentials"] == "Adopt") {
@@ -66,7 +66,7 @@ impl Rules {
     }
 
     /// What an operator may change at all: rules 2, 3 and 8.
-    fn may_change(&mut self, link: &Link, change: &Change) {
+    fn may_change(&mut self, api: &ApiServer, link: &Link, change: &Change) {
         let namespace = change.namespace.as_deref().unwrap_or_default();
         let what = format!(
             "{} changes {} {namespace}/{}",
@@ -87,13 +87,13 @@ impl Rules {
                     self.broken(&format!("{what}: its spec"));
                 }
             }
-            "serviceaccounts" => self.may_annotate(link, change, &what),
+            "serviceaccounts" => self.may_annotate(api, link, change, &what),
             "secrets" | "roles" | "rolebindings" => self.may_own(change, &what),
             _ => self.broken(&format!("{what}, which is none of its business")),
         }
     }
 
-    fn may_annotate(&mut self, link: &Link, change: &Change, what: &str) {
+    fn may_annotate(&mut self, api: &ApiServer, link: &Link, change: &Change, what: &str) {
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             self.broken(&format!("rule 3: {what}: makes or deletes it"));
             return;
@@ -128,7 +128,14 @@ impl Rules {
         };
         let there = super::azure::credentials(&azure, &identity);
         let is_let_in = there.values().any(|trust| self.lets_in(trust, &subject));
-        if !is_let_in && !link.knew(&identity, &subject) {
+        // Without Azure it goes on by what it has written down.
+        let mut objects = api.list("airflowworkloadidentities");
+        let is_on_record = objects.any(|object| {
+            let accounts = object["status"]["serviceAccounts"].as_array();
+            let mut accounts = accounts.into_iter().flatten();
+            accounts.any(|account| account["subject"] == *subject && account["federated"] == true)
+        });
+        if !is_let_in && !is_on_record && !link.knew(&identity, &subject) {
             self.broken(&format!("rule 8: {what}: {identity} does not let it in"));
         }
     }
