@@ -337,6 +337,7 @@ impl People {
                 self.remove_credential(&identity, &name).await;
             }
         }
+        self.remove_retained().await;
         for namespace in NAMESPACES {
             for account in ACCOUNTS {
                 self.create_account(namespace, account);
@@ -374,6 +375,19 @@ impl People {
                     spec["connectionSecret"] = json!({ "format": "File" });
                 }
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
+            }
+        }
+    }
+
+    /// What was let go of is nobody's, and keeps its name from whoever moved to another issuer.
+    async fn remove_retained(&self) {
+        let retained = self.world.state().rules.retained.clone();
+        for path in retained {
+            let state = self.world.azure.state();
+            let live = crate::rules::credentials(&state, &path.identity).remove(&path.name);
+            if live.is_some_and(|trust| trust.issuer != self.issuer) {
+                let identity = path.identity.rsplit('/').next().unwrap_or_default();
+                self.remove_credential(identity, &path.name).await;
             }
         }
     }
