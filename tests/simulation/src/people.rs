@@ -370,6 +370,12 @@ impl People {
                 }
                 let mut spec =
                     json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
+                let name = self.chosen_name(namespace, object);
+                let mut others = OBJECTS.iter().map(|of| self.chosen_name(NAMESPACES[0], of));
+                if namespace != NAMESPACES[0] && name.is_string() && others.any(|of| of == name) {
+                    // An account of the other namespace has the same name; on one identity only one can have it.
+                    spec["federation"] = json!({ "credentialName": null });
+                }
                 if object == OBJECTS[1] {
                     // Nor do they, in Airflow's eyes, have the same connection.
                     spec["connectionSecret"] = json!({ "format": "File" });
@@ -377,6 +383,11 @@ impl People {
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
             }
         }
+    }
+
+    fn chosen_name(&self, namespace: &str, object: &str) -> Value {
+        let (_, found) = self.send("GET", &object_path(namespace, object), &Value::Null);
+        found["spec"]["federation"]["credentialName"].clone()
     }
 
     /// What was let go of is nobody's, and keeps its name from whoever moved to another issuer.
