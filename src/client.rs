@@ -14,7 +14,7 @@ use kube::{
     client::{Body, ClientBuilder},
 };
 use tokio::time::{Instant, sleep_until};
-use tower::{Service, layer::layer_fn};
+use tower::{Service, layer::layer_fn, limit::ConcurrencyLimitLayer};
 
 /// How long a watch lasts, in seconds; then it is asked for anew, and one that has not ended by then is
 /// dead: a connection that broke on the way tells nobody.
@@ -23,6 +23,11 @@ pub const WATCH: u32 = 60;
 pub const SILENCE: Duration = Duration::from_secs(75);
 /// From one start of a watch to the next. To kube, one that ends at once is over, and nothing is amiss.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Requests that wait for an answer at a time; watches, once they have begun, do not count. An API server gives the
+/// ServiceAccounts of a cluster some 250 places together, queues as many of each, and refuses the rest.
+/// <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
+pub const AT_ONCE: usize = 64;
 
 /// A client as everything here uses it.
 ///
@@ -38,7 +43,10 @@ pub fn client(mut config: Config) -> kube::Result<Client> {
         inner,
         begun: Arc::clone(&begun),
     });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&paced).build())
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&ConcurrencyLimitLayer::new(AT_ONCE))
+        .with_layer(&paced)
+        .build())
 }
 
 /// Lets no watch begin again before its pause is over.

@@ -83,7 +83,7 @@ fn readiness(object: &Guarded<AirflowWorkloadIdentity>) -> (&str, String) {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let objects: Vec<_> = self.0.iter().flat_map(|s| s.objects.state()).collect();
+        let objects: Vec<_> = self.0.iter().flat_map(|s| s.objects.all()).collect();
         let mut count = BTreeMap::from([("False", 0i64), ("True", 0), ("Unknown", 0)]);
         for object in &objects {
             *count.entry(readiness(object).0).or_default() += 1;

@@ -134,13 +134,13 @@ impl Operator {
                 }
             }
         }
-        let work = controller::run(&self.shared, self.scopes, stop);
+        let mut work = Box::pin(controller::run(&self.shared, self.scopes, stop));
         match &mut self.candidate {
             None => work.await,
             Some(candidate) => {
                 let is_done = tokio::select! {
                     biased;
-                    () = work => true,
+                    () = &mut work => true,
                     () = candidate.hold() => false,
                 };
                 anyhow::ensure!(is_done, "lost the Lease {}", leader::NAME);

@@ -60,11 +60,13 @@ pub const TOKEN_FILE_VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 /// Variable by which it tells the client ID.
 pub const CLIENT_ID_VARIABLE: &str = "AZURE_CLIENT_ID";
 
+/// What all of the following begin with.
+pub const CONNECTIONS_ANNOTATIONS: &str = "connections.airflow-workload-identity.io/";
 /// The pod annotation by which the admission policy says which connections of an object a pod
 /// started with; one per object, so that two objects do not overwrite each other's.
 #[must_use]
 pub fn connections_annotation(object: &str) -> String {
-    format!("connections.{GROUP}/{object}")
+    format!("{CONNECTIONS_ANNOTATIONS}{object}")
 }
 
 /// What all of the following begin with.

@@ -21,7 +21,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::outdated;
+use super::{Sinks, outdated};
 use crate::{
     api::{
         AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, CHECKSUM_ANNOTATION,
@@ -113,7 +113,7 @@ async fn set_finalizers(
 }
 
 pub(super) async fn annotate(
-    client: &Client,
+    sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     account: &Existing,
     ids: Ids,
@@ -123,7 +123,7 @@ pub(super) async fn annotate(
         (CLIENT_ID_ANNOTATION.to_owned(), ids.client.to_string()),
         (TENANT_ID_ANNOTATION.to_owned(), ids.tenant.to_string()),
     ]);
-    apply_annotations(client, object, account, Some(annotations), repair)
+    apply_annotations(sinks, object, account, Some(annotations), repair)
         .await
         .map_err(|error| {
             problem(
@@ -135,11 +135,11 @@ pub(super) async fn annotate(
 
 /// Applies nothing under the same field manager: what it alone owned goes, the rest stays.
 pub(super) async fn release(
-    client: &Client,
+    sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     account: &Existing,
 ) -> Result<(), Problem> {
-    match apply_annotations(client, object, account, None, false).await {
+    match apply_annotations(sinks, object, account, None, false).await {
         Err(error) if error.is_status(NOT_FOUND) => Ok(()),
         result => result.map_err(|error| {
             problem(
@@ -155,13 +155,13 @@ pub(super) async fn release(
 
 /// The uid also keeps server-side apply from creating an account that is gone.
 async fn apply_annotations(
-    client: &Client,
+    sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     account: &Existing,
     annotations: Option<BTreeMap<String, String>>,
     force: bool,
 ) -> Result<(), ClusterError> {
-    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace(object));
+    let api: Api<ServiceAccount> = Api::namespaced(sinks.client.clone(), &namespace(object));
     let patch = ObjectMeta {
         uid: Some(account.uid.clone()),
         annotations,
@@ -170,9 +170,11 @@ async fn apply_annotations(
     .into_request_partial::<ServiceAccount>();
     let mut params = PatchParams::apply(&account_field_manager(&object.name_any()));
     params.force = force;
-    bounded(api.patch_metadata(&account.name, &params, &Patch::Apply(&patch)))
-        .await
-        .map(drop)
+    let written =
+        bounded(api.patch_metadata(&account.name, &params, &Patch::Apply(&patch))).await?;
+    let accounts = &sinks.stores.accounts;
+    accounts.written(&written.metadata, (&written).into());
+    Ok(())
 }
 
 pub(super) fn secret(
@@ -196,25 +198,27 @@ pub(super) fn secret(
 }
 
 pub(super) async fn write_secret(
-    client: &Client,
+    sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     mut secret: Secret,
     replaces: Option<&str>,
 ) -> Result<(), Problem> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace(object));
+    let api: Api<Secret> = Api::namespaced(sinks.client.clone(), &namespace(object));
     let name = secret.name_any();
     secret.metadata.resource_version = replaces.map(str::to_owned);
     let params = PostParams {
         field_manager: Some(OPERATOR.into()),
         ..PostParams::default()
     };
-    let result = match replaces {
+    let written = match replaces {
         None => bounded(api.create(&params, &secret)).await,
         Some(_) => bounded(api.replace(&name, &params, &secret)).await,
     };
-    result
-        .map(drop)
-        .map_err(|error| problem(&format!("cannot write Secret {name}"), &error))
+    let written =
+        written.map_err(|error| problem(&format!("cannot write Secret {name}"), &error))?;
+    let secrets = &sinks.stores.secrets;
+    secrets.written(&written.metadata, (&written).into());
+    Ok(())
 }
 
 pub(super) async fn delete_secret(

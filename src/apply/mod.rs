@@ -25,7 +25,8 @@ pub use cluster::write_status;
 pub struct Sinks {
     /// The API server.
     pub client: Client,
-    /// What grants say at the moment of a write; it may have waited for its turn.
+    /// What grants say at the moment of a write, which may have waited for its turn; and where what is
+    /// written is kept until the watches tell of it.
     pub stores: Stores,
     /// Azure.
     pub identities: Arc<Identities>,
@@ -195,8 +196,8 @@ async fn take(
             account,
             ids,
             repair,
-        } => cluster::annotate(client, object, account, *ids, *repair).await,
-        Action::Release { account } => cluster::release(client, object, account).await,
+        } => cluster::annotate(sinks, object, account, *ids, *repair).await,
+        Action::Release { account } => cluster::release(sinks, object, account).await,
         Action::WriteSecret {
             name,
             labels,
@@ -205,7 +206,7 @@ async fn take(
             replaces,
         } => {
             let secret = cluster::secret(object, name, labels, data, checksum);
-            cluster::write_secret(client, object, secret, replaces.as_deref()).await
+            cluster::write_secret(sinks, object, secret, replaces.as_deref()).await
         }
         Action::DeleteSecret(secret) => cluster::delete_secret(client, object, secret).await,
         Action::WriteReaderRole { name, accounts } => {

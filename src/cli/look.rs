@@ -6,7 +6,6 @@ use anyhow::{Context, anyhow, ensure};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
-    runtime::reflector::ObjectRef,
 };
 use tokio::time::timeout;
 
@@ -128,7 +127,7 @@ async fn config(context: Option<String>) -> anyhow::Result<Config> {
 
 /// A name that is misspelt must not pass for a namespace in which all is well.
 pub(super) fn check_namespace(stores: &Stores, namespace: &str) -> anyhow::Result<()> {
-    let found = stores.namespaces.get(&ObjectRef::new(namespace));
+    let found = stores.namespaces.get("", namespace);
     ensure!(found.is_some(), "there is no namespace {namespace}");
     Ok(())
 }

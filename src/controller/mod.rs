@@ -4,14 +4,15 @@
 mod events;
 mod passes;
 mod patience;
+mod publisher;
 mod reconcile;
 mod retry;
 mod triggers;
-mod trim;
 mod watches;
 
 use std::{
     future::{Future, pending},
+    pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -25,18 +26,14 @@ use futures::{
 };
 use kube::{
     Client,
-    runtime::{
-        controller::{Config, Controller},
-        events::{Recorder, Reporter},
-    },
+    runtime::controller::{Config, Controller},
 };
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 pub use passes::Passes;
 pub use watches::{Scope, WatchErrors, Watches};
 
 use crate::{
-    api::OPERATOR,
     apply::Sinks,
     azure::Identities,
     health::Health,
@@ -44,8 +41,12 @@ use crate::{
     mandate::Mandate,
     observe::{Exchanges, IssuerSource, Sources, Stores},
 };
+use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
+
+/// How long events may still go out when all passes are over.
+const LAST_NEWS: Duration = Duration::from_secs(2);
 
 /// What all scopes share.
 pub struct Shared {
@@ -81,21 +82,25 @@ pub async fn run(
     for name in scopes.iter().flat_map(|watches| &watches.names) {
         shared.health.pending(name, "not listed yet");
     }
-    let reporter = Reporter {
-        controller: OPERATOR.into(),
-        instance: std::env::var("POD_NAME").ok(),
-    };
-    let recorder = Recorder::new(shared.client.clone(), reporter);
-    let all = scopes
+    let (news, publisher) = news(shared.client.clone());
+    let scopes = scopes
         .into_iter()
-        .map(|watches| run_scope(shared, watches, recorder.clone(), stop.clone()));
-    join_all(all).await;
+        .map(|watches| run_scope(shared, watches, news.clone(), stop.clone()));
+    let scopes = join_all(scopes);
+    let mut publishing = pin!(publisher.run());
+    tokio::select! {
+        biased;
+        _ = scopes => {}
+        () = &mut publishing => {}
+    }
+    drop(news);
+    let _ = timeout(LAST_NEWS, publishing).await;
 }
 
 async fn run_scope(
     shared: &Shared,
     watches: Watches,
-    recorder: Recorder,
+    news: News,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
     let stores = watches.stores;
@@ -119,20 +124,20 @@ async fn run_scope(
             history: shared.history.clone(),
             mandate: shared.mandate.clone(),
         },
-        recorder,
+        news,
         shared.passes.clone(),
         shared.resync,
         wake,
     );
 
-    let objects = stores.objects.clone();
+    let objects = stores.objects.store.clone();
     let hopeless = stop.clone().then(async move |()| {
         // kube's controller does not end before its objects are listed; until then it does nothing.
         if objects.wait_until_ready().now_or_never().is_some() {
             pending::<()>().await;
         }
     });
-    let controller = Controller::for_stream(watches.objects, stores.objects.clone())
+    let controller = Controller::for_stream(watches.objects, stores.objects.store.clone())
         .with_config(Config::default().debounce(Duration::from_millis(50)))
         .watches_stream(watches.grants, on(&stores, |s, _| triggers::of_grant(s)))
         .watches_stream(watches.namespaces, on(&stores, triggers::of_namespace))
@@ -141,6 +146,7 @@ async fn run_scope(
         .watches_stream(watches.deployments, on(&stores, triggers::of_workload))
         .watches_stream(watches.stateful_sets, on(&stores, triggers::of_workload))
         .watches_stream(watches.configs, on(&stores, triggers::of_config))
+        .watches_stream(watches.pods, |_| Vec::new())
         .reconcile_on(stream::select(woken, beats))
         .graceful_shutdown_on(async move {
             stop.await;

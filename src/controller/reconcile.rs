@@ -13,12 +13,11 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource, ResourceExt,
     runtime::{
         controller::Action as Next,
-        events::{Event, EventType, Recorder},
+        events::{Event, EventType},
         reflector::ObjectRef,
     },
 };
@@ -28,15 +27,17 @@ use tracing::Instrument;
 use super::{
     events::{changes, effects, unreadable},
     passes::{Passes, Phase},
+    publisher::News,
     retry::{delay, is_attempt, rest},
     watches::Object,
 };
 use crate::{
     api::AirflowWorkloadIdentity,
     apply::{Outcome, Sinks, StepResult, apply, write_status},
+    azure::ARRIVES,
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
-    problem::{bounded, headline},
+    problem::headline,
     status::{exchanges_in, problems, restart_failed, settles_in, status},
 };
 
@@ -53,7 +54,7 @@ pub(super) struct Context {
     /// 5.0 wakes only the last of several tasks that wait for it.
     filled: Shared<BoxFuture<'static, ()>>,
     sinks: Sinks,
-    recorder: Recorder,
+    news: News,
     passes: Arc<Passes>,
     resync: Duration,
     wake: mpsc::UnboundedSender<ObjectRef<Object>>,
@@ -74,7 +75,7 @@ impl Context {
     pub fn new(
         sources: Sources,
         sinks: Sinks,
-        recorder: Recorder,
+        news: News,
         passes: Arc<Passes>,
         resync: Duration,
         wake: mpsc::UnboundedSender<ObjectRef<Object>>,
@@ -84,7 +85,7 @@ impl Context {
             filled: async move { stores.ready().await }.boxed().shared(),
             sources,
             sinks,
-            recorder,
+            news,
             passes,
             resync,
             wake,
@@ -95,13 +96,6 @@ impl Context {
     fn memory<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         with(memory.entry(uid.to_owned()).or_default())
-    }
-
-    /// An event is news, not state: one that is lost is not sent again.
-    async fn publish(&self, event: &Event, about: &ObjectReference) {
-        if let Err(error) = bounded(self.recorder.publish(event, about)).await {
-            tracing::debug!("cannot publish an event: {error}");
-        }
     }
 
     fn forget(&self, uid: &str) {
@@ -128,7 +122,7 @@ pub(super) async fn reconcile(
             Err(invalid) => {
                 tracing::warn!("cannot be read: {}", headline(&invalid.error));
                 let event = unreadable(&invalid.error);
-                context.publish(&event, &guard.object_ref(&())).await;
+                context.news.publish(event, guard.object_ref(&()));
                 Ok(Next::await_change())
             }
         }
@@ -209,8 +203,8 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
         Vec::new()
     };
     turns.iter().for_each(log);
-    for event in effects(&plan, &outcome).iter().chain(&turns) {
-        context.publish(event, &object.object_ref(&())).await;
+    for event in effects(&plan, &outcome).into_iter().chain(turns) {
+        context.news.publish(event, object.object_ref(&()));
     }
     if outcome.gone {
         context.forget(&uid);
@@ -236,13 +230,16 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
-/// Reads and plans; once more, if Azure is to be written to on the ground of old news.
+/// Reads and plans; once more, if Azure is to be written to, or something let go, on the ground of old news.
 async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan) {
     let (snapshot, planned) = look(object, context, context.resync).await;
-    if !planned.writes_to_azure() || snapshot.is_at_most(FRESH) {
-        return (snapshot, planned);
+    if planned.writes_to_azure() && !snapshot.is_at_most(FRESH) {
+        look(object, context, FRESH).await
+    } else if snapshot.may_miss_records() {
+        look(object, context, ARRIVES).await
+    } else {
+        (snapshot, planned)
     }
-    look(object, context, FRESH).await
 }
 
 async fn look(
@@ -276,9 +273,9 @@ fn wake_siblings(context: &Context, snapshot: &Snapshot, plan: &Plan, outcome: &
         )
     });
     if let_go {
-        let siblings = context.sources.stores.matching(|other| {
-            other.namespace().as_ref() == Some(&snapshot.namespace)
-                && other.name_any() != snapshot.name()
+        let stores = &context.sources.stores;
+        let siblings = stores.matching(&snapshot.namespace, |other| {
+            other.name_any() != snapshot.name()
         });
         for sibling in siblings {
             // The receiver is gone only when the operator stops.

@@ -7,13 +7,14 @@ use super::watches::Object;
 use crate::{
     api::AirflowWorkloadIdentityStatus,
     observe::{Stores, Workload},
+    secrets::wanted_secrets,
 };
 
 pub(super) type Refs = Vec<ObjectRef<Object>>;
 
 /// Objects that a grant may concern: it may name their namespace now, or have named it before.
 pub(super) fn of_grant(stores: &Stores) -> Refs {
-    stores.matching(|_| true)
+    stores.references()
 }
 
 pub(super) fn of_workload<K>(stores: &Stores, workload: &K) -> Refs
@@ -21,9 +22,9 @@ where
     K: ResourceExt,
     Workload: for<'a> From<&'a K>,
 {
-    let namespace = workload.namespace();
+    let namespace = workload.namespace().unwrap_or_default();
     let workload = Workload::from(workload);
-    stores.matching(|object| object.namespace() == namespace && workload.concerns(object))
+    stores.matching(&namespace, |object| workload.concerns(object))
 }
 
 pub(super) fn of_config(stores: &Stores, config: &ConfigMap) -> Refs {
@@ -35,35 +36,37 @@ pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namesp
 }
 
 fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
-    stores.matching(|object| object.namespace().as_deref() == Some(namespace))
+    stores.matching(namespace, |_| true)
 }
 
 /// Objects that find the account now, or that had it before.
 pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
     let namespace = account.namespace().unwrap_or_default();
     let name = account.name_any();
-    stores.matching(|object| {
+    stores.matching(&namespace, |object| {
         let had = |status: &AirflowWorkloadIdentityStatus| {
             status
                 .service_accounts
                 .iter()
                 .any(|before| before.name == name)
         };
-        object.namespace().as_deref() == Some(&namespace)
-            && (object.status.as_ref().is_some_and(had)
-                || stores
-                    .discover(&namespace, object)
-                    .accounts
-                    .iter()
-                    .any(|found| found.name == name))
+        object.status.as_ref().is_some_and(had)
+            || stores
+                .discover(&namespace, object)
+                .accounts
+                .iter()
+                .any(|found| found.name == name)
     })
 }
 
+/// Objects that it was made for, and those in whose way it stands, or stood.
 pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> Refs {
+    let name = secret.name_any();
     let owners = secret.owner_references();
-    stores.matching(|object| {
+    stores.matching(&secret.namespace().unwrap_or_default(), |object| {
         owners
             .iter()
             .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+            || wanted_secrets(object).iter().any(|w| w.name == name)
     })
 }

@@ -14,15 +14,12 @@ use futures::{
 };
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{
-        Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, reflector::Store,
-        watcher,
-    },
+    runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -31,12 +28,12 @@ use prometheus_client::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{patience::Patience, trim};
+use super::patience::Patience;
 use crate::{
-    api::{AirflowWorkloadIdentity, AzureIdentityGrant, MANAGED_BY_LABEL, OPERATOR},
+    api::{AirflowWorkloadIdentity, AzureIdentityGrant},
     client::WATCH,
     health::Health,
-    observe::{EXECUTOR_SELECTORS, Guarded, Stores},
+    observe::{EXECUTOR_SELECTORS, Guarded, Objects, RUNNING, Stores, Watched},
     problem::chain,
 };
 
@@ -112,6 +109,7 @@ pub struct Watches {
     pub(super) deployments: Events<Deployment>,
     pub(super) stateful_sets: Events<StatefulSet>,
     pub(super) configs: Events<ConfigMap>,
+    pub(super) pods: Events<Pod>,
 }
 
 impl Watches {
@@ -120,9 +118,7 @@ impl Watches {
     pub fn new(client: &Client, scope: &Scope, health: &Arc<Health>, errors: &WatchErrors) -> Self {
         // Not from an API server that lags behind: what it does not know yet would be taken for gone.
         let everything = watcher::Config::default().timeout(WATCH);
-        let ours = everything
-            .clone()
-            .labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
+        let running = everything.clone().fields(RUNNING);
         let named = match scope {
             Scope::Cluster => everything.clone(),
             // The only one that a role can grant by name.
@@ -139,20 +135,40 @@ impl Watches {
         let controller = all.name("controller", None);
         let grants = Api::all(client.clone());
         let namespaces = Api::all(client.clone());
-        let (objects, object_events) =
-            all.watch::<Object>(scope.api(client), everything.clone(), |_| ());
-        let (grants, grant_events) = all.watch(grants, everything.clone(), |_| ());
-        let (namespaces, namespace_events) = all.watch(namespaces, named, trim::metadata);
-        let (accounts, account_events) =
-            all.watch(scope.api(client), everything.clone(), trim::account);
-        let (secrets, secret_events) = all.watch(scope.api(client), ours, |_| ());
-        let (deployments, deployment_events) =
-            all.watch(scope.api(client), everything.clone(), trim::deployment);
-        let (stateful_sets, stateful_set_events) =
-            all.watch(scope.api(client), everything.clone(), trim::stateful_set);
+        let names = Watched::default();
+        let (store, mut writer) = reflector::store();
+        let kept = names.clone();
+        let object_events = all.watch(scope.api(client), everything.clone(), move |event| {
+            writer.apply_watcher_event(event);
+            kept.apply(event, |_| ());
+        });
+        let (grants, grant_events) = all.keep(grants, everything.clone(), Clone::clone);
+        let labels = |namespace: &PartialObjectMeta<Namespace>| namespace.labels().clone();
+        let (namespaces, namespace_events) = all.keep(namespaces, named, labels);
+        let (accounts, account_events) = all.keep(
+            scope.api(client),
+            everything.clone(),
+            |kept: &PartialObjectMeta<ServiceAccount>| kept.into(),
+        );
+        let (secrets, secret_events) = all.keep(
+            scope.api(client),
+            everything.clone(),
+            |kept: &PartialObjectMeta<Secret>| kept.into(),
+        );
+        let (deployments, deployment_events) = all.keep(
+            scope.api(client),
+            everything.clone(),
+            |kept: &Deployment| kept.into(),
+        );
+        let (stateful_sets, stateful_set_events) = all.keep(
+            scope.api(client),
+            everything.clone(),
+            |kept: &StatefulSet| kept.into(),
+        );
+        let (pods, pod_events) = all.keep(scope.api(client), running, |kept: &Pod| kept.into());
         let executors = EXECUTOR_SELECTORS.map(|selector| {
             let labelled = everything.clone().labels(selector);
-            all.watch(scope.api(client), labelled, trim::config)
+            all.keep(scope.api(client), labelled, |kept: &ConfigMap| kept.into())
         });
         let (configs, config_events): (Vec<_>, Vec<_>) = executors.into_iter().unzip();
         // Not for our own status writes; but a generation-only predicate would swallow "the
@@ -165,7 +181,7 @@ impl Watches {
             names: all.names,
             broken: all.broken,
             stores: Stores {
-                objects,
+                objects: Objects { store, names },
                 grants,
                 namespaces,
                 accounts,
@@ -173,6 +189,7 @@ impl Watches {
                 deployments,
                 stateful_sets,
                 configs,
+                pods,
             },
             objects: object_events
                 .predicate_filter(spec, PredicateConfig::default())
@@ -184,6 +201,7 @@ impl Watches {
             deployments: deployment_events,
             stateful_sets: stateful_set_events,
             configs: stream::select_all(config_events).boxed(),
+            pods: pod_events,
         }
     }
 
@@ -202,6 +220,7 @@ impl Watches {
             self.deployments.map(drop).boxed(),
             self.stateful_sets.map(drop).boxed(),
             self.configs.map(drop).boxed(),
+            self.pods.map(drop).boxed(),
         ]);
         {
             let mut ready = pin!(stores.ready());
@@ -228,15 +247,38 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A store, and the stream of all objects that came, changed or went. A watch that breaks is
-    /// resumed here; its error goes no further, because one error makes the controller hold back
-    /// all of its triggers for up to a minute.
+    /// What is kept of all objects of a kind, and the stream that fills it.
+    fn keep<K, T>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        parse: impl Fn(&K) -> T + Send + 'static,
+    ) -> (Watched<T>, Events<K>)
+    where
+        K: Resource<DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+        T: Send + Sync + 'static,
+    {
+        let watched = Watched::default();
+        let kept = watched.clone();
+        let events = self.watch(api, config, move |event| kept.apply(event, &parse));
+        (watched, events)
+    }
+
+    /// The stream of all objects that came, changed or went, which `keep` is told of before. A watch
+    /// that breaks is resumed here; its error goes no further, because one error makes the controller
+    /// hold back all of its triggers for up to a minute.
     fn watch<K>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
-        trim: impl Fn(&mut K) + Send + 'static,
-    ) -> (Store<K>, Events<K>)
+        mut keep: impl FnMut(&watcher::Event<K>) + Send + 'static,
+    ) -> Events<K>
     where
         K: Resource<DynamicType = ()>
             + Clone
@@ -254,12 +296,10 @@ impl Builder<'_> {
         let errors = self.errors.0.get_or_create_owned(&ByKind { kind });
         let (well, broken) = (self.broken.clone(), self.broken.clone());
 
-        let (store, writer) = reflector::store();
         let events = watcher(api, config)
             .backoff(Patience::default())
-            .modify(move |object| trim(object))
-            .reflect(writer)
             .inspect_ok(move |event| {
+                keep(event);
                 if matches!(event, watcher::Event::InitDone) {
                     listed.done(&listed_name);
                     well.all().remove(&listed_name);
@@ -276,7 +316,7 @@ impl Builder<'_> {
                 }
             })
             .filter(|event| future::ready(event.is_ok()));
-        (store, events.boxed())
+        events.boxed()
     }
 
     fn name(&self, kind: &str, selector: Option<&str>) -> String {

@@ -1,6 +1,6 @@
 //! ServiceAccounts and what they carry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::PartialObjectMeta};
@@ -20,6 +20,24 @@ pub struct Account {
     pub components: BTreeSet<Component>,
     /// What it carries, if it exists.
     pub state: Option<AccountState>,
+}
+
+/// What is kept of every ServiceAccount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchedAccount {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it carries of ours.
+    pub state: AccountState,
+}
+
+impl From<&PartialObjectMeta<ServiceAccount>> for WatchedAccount {
+    fn from(account: &PartialObjectMeta<ServiceAccount>) -> Self {
+        Self {
+            labels: account.labels().clone(),
+            state: AccountState::of(account),
+        }
+    }
 }
 
 /// What an existing ServiceAccount carries.

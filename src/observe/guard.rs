@@ -20,7 +20,11 @@ pub struct Guarded<K>(pub Result<K, InvalidObject>);
 
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(deserializer)?;
+        let mut object = Value::deserialize(deserializer)?;
+        // Who owns which field takes more room than all else, and nobody asks.
+        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+            metadata.remove("managedFields");
+        }
         let unreadable = match serde_path_to_error::deserialize(&object) {
             Ok(read) => return Ok(Self(Ok(read))),
             Err(unreadable) => unreadable,

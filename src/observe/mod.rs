@@ -11,6 +11,7 @@ mod pods;
 mod reader_role;
 mod secret;
 mod stores;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,27 +22,28 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-pub use accounts::{Account, AccountState, Annotation, FieldOwner};
+pub use accounts::{Account, AccountState, Annotation, FieldOwner, WatchedAccount};
 pub use discovery::{
-    Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, POD_TEMPLATES, Workload,
+    Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, Template, WatchedWorkload, Workload,
     is_account_name,
 };
 pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use guard::Guarded;
 pub use issuer::IssuerSource;
-pub use pods::{Pod, PodContainer, PodOwner, Restartable, main_container};
+pub use pods::{Pod, PodContainer, PodOwner, RUNNING, Restartable, WatchedPod, main_container};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
 };
-pub use secret::{SecretState, checksum};
-pub use stores::Stores;
+pub use secret::{SecretState, WatchedSecret, checksum};
+pub use stores::{Objects, Stores};
+pub use watched::Watched;
 
 use crate::{
     api::{
         ABANDON_ANNOTATION, AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord,
         Reason, account_field_manager,
     },
-    azure::{Identities, View},
+    azure::{ARRIVES, Identities, View},
     grant,
     issuers::IssuerHistory,
     model::{IdentityId, Issuer},
@@ -96,13 +98,13 @@ pub struct Snapshot {
     /// The Secrets that the spec asks for, by name.
     pub secrets: BTreeMap<String, Result<SecretState, Problem>>,
     /// By connection ID, a Secret of somebody else that Airflow could take for the connection.
-    pub rival_secrets: Result<BTreeMap<String, String>, Problem>,
+    pub rival_secrets: BTreeMap<String, String>,
     /// The Role for the connections, if the spec asks for it or did before.
     pub reader_role: Result<Option<ReaderRole>, Problem>,
     /// Other Secrets that this object has created.
     pub stale_secrets: Vec<Existing>,
     /// The pods that run under the accounts, by account.
-    pub pods: Result<BTreeMap<String, Vec<Pod>>, Problem>,
+    pub pods: BTreeMap<String, Vec<Pod>>,
     /// What runs pods in the namespace.
     pub restartable: BTreeMap<PodOwner, Restartable>,
     /// When this was seen.
@@ -194,6 +196,20 @@ impl Snapshot {
         has || self.history.iter().any(|had| had.as_str() == issuer)
     }
 
+    /// Whether a credential on record was not listed while it may have been on its way still, and would
+    /// show by now.
+    #[must_use]
+    pub fn may_miss_records(&self) -> bool {
+        self.records().any(|(identity, record)| {
+            self.azure.get(&identity).is_some_and(|view| {
+                let mut listed = view.credentials.iter().flatten();
+                view.is_unsettled
+                    && view.age > ARRIVES
+                    && !listed.any(|credential| credential.is_named(&record.name))
+            })
+        })
+    }
+
     /// Whether everything read from Azure is at most this old.
     #[must_use]
     pub fn is_at_most(&self, age: Duration) -> bool {
@@ -231,39 +247,35 @@ pub async fn observe(
         azure.insert(id, view);
     }
 
-    let mut stale_secrets = sources.stores.other_secrets(object);
-    let unlabelled = secret::unlabelled(&sources.client, object, &stale_secrets).await;
-    stale_secrets.extend(unlabelled);
     // What cannot be remembered must not be written for.
     let (issuer, history) = match sources.history.all().await {
         Ok(history) => (sources.issuer.get(&sources.client, max_age).await, history),
         Err(problem) => (Err(problem), BTreeSet::new()),
     };
-    let discovery = sources.stores.discover(&namespace, object);
+    let stores = &sources.stores;
+    let discovery = stores.discover(&namespace, object);
     let name = object.name_any();
-    let pods = pods::observe(&sources.client, &namespace, &name, &discovery.accounts).await;
     let left_behind = if object.metadata.deletion_timestamp.is_some() {
         // Nobody looks again for what is overlooked now.
         let manager = account_field_manager(&name);
         accounts::annotated_by(&sources.client, &namespace, &manager).await
     } else {
-        let stores = &sources.stores;
         Ok(stores.left_behind(&namespace, object, &discovery.accounts))
     };
     let now = Timestamp::now();
     let mut snapshot = Snapshot {
         left_behind,
-        claimed_by_others: sources.stores.claimed_by_others(object),
+        claimed_by_others: stores.claimed_by_others(object),
         settling: settling(object, now),
         issuer,
         history,
         audience: sources.audience.clone(),
-        secrets: secret::observe(&sources.client, object).await,
-        rival_secrets: secret::rivals(&sources.client, object).await,
+        secrets: secret::observe(&sources.client, &stores.secrets, object).await,
+        rival_secrets: secret::rivals(&stores.secrets, object),
         reader_role: reader_role::observe(&sources.client, object).await,
-        stale_secrets,
-        pods,
-        restartable: sources.stores.restartable(&namespace, &name),
+        stale_secrets: stores.other_secrets(object),
+        pods: stores.pods_of(&namespace, &name, &discovery.accounts),
+        restartable: stores.restartable(&namespace, &name),
         now,
         exchanges: None,
         object: object.clone(),

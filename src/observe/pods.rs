@@ -1,23 +1,20 @@
-//! The running pods of the accounts, by what their specs say. They are not watched, and not kept: a
-//! page of them is read, and of each pod only this is.
+//! The running pods of the accounts, by what their specs say.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
-use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Container, Pod as KubernetesPod, PodSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::ResourceExt;
 
-use super::Account;
-use crate::{
-    api::{CLIENT_ID_VARIABLE, TOKEN_FILE_VARIABLE, USE_LABEL, connections_annotation},
-    problem::{Problem, bounded},
+use crate::api::{
+    CLIENT_ID_VARIABLE, CONNECTIONS_ANNOTATIONS, TOKEN_FILE_VARIABLE, USE_LABEL,
+    connections_annotation,
 };
 
 /// A pod that runs, or is about to.
@@ -110,58 +107,54 @@ impl Restartable {
     }
 }
 
-/// Most pods in one answer of the API server.
-const PAGE: u32 = 100;
-
-/// The pods of each of these accounts that have not ended; those that are being deleted are on their
-/// way out.
-pub(super) async fn observe(
-    client: &Client,
-    namespace: &str,
-    object: &str,
-    accounts: &[Account],
-) -> Result<BTreeMap<String, Vec<Pod>>, Problem> {
-    let api: Api<KubernetesPod> = Api::namespaced(client.clone(), namespace);
-    let lists = accounts
-        .iter()
-        .map(|account| of_account(&api, object, &account.name));
-    let pods = try_join_all(lists).await?;
-    let names = accounts.iter().map(|account| account.name.clone());
-    Ok(names.zip(pods).collect())
+/// What is kept of every pod that has not ended.
+#[derive(Clone, Debug)]
+pub struct WatchedPod {
+    /// The ServiceAccount that it runs under.
+    pub account: String,
+    /// Whether it is on its way out.
+    pub is_ending: bool,
+    pod: Pod,
+    /// What the admission policy said of the connections that it started with, by annotation.
+    connections: BTreeMap<String, String>,
 }
 
-async fn of_account(
-    api: &Api<KubernetesPod>,
-    object: &str,
-    account: &str,
-) -> Result<Vec<Pod>, Problem> {
-    let selected =
-        format!("spec.serviceAccountName={account},status.phase!=Succeeded,status.phase!=Failed");
-    let mut params = ListParams::default().fields(&selected).limit(PAGE);
-    let mut pods = Vec::new();
-    loop {
-        let page = bounded(api.list(&params)).await.map_err(|error| {
-            Problem::cluster(
-                &format!("cannot list the pods of account {account}"),
-                &error,
-            )
-        })?;
-        let alive = page
-            .items
-            .iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        pods.extend(alive.map(|pod| Pod::of(pod, object)));
-        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        if params.continue_token.is_none() {
-            return Ok(pods);
+/// Those that have not ended, as a field selector.
+pub const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+impl From<&KubernetesPod> for WatchedPod {
+    fn from(pod: &KubernetesPod) -> Self {
+        let spec = pod.spec.as_ref();
+        let connections = pod.annotations().iter();
+        Self {
+            account: spec
+                .and_then(|spec| spec.service_account_name.clone())
+                .unwrap_or_default(),
+            is_ending: pod.metadata.deletion_timestamp.is_some(),
+            pod: Pod::of(pod),
+            connections: connections
+                .filter(|(key, _)| key.starts_with(CONNECTIONS_ANNOTATIONS))
+                .map(|(key, checksum)| (key.clone(), checksum.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl WatchedPod {
+    /// What it says to `object`.
+    pub(super) fn seen_by(&self, object: &str) -> Pod {
+        Pod {
+            connections: self
+                .connections
+                .get(&connections_annotation(object))
+                .cloned(),
+            ..self.pod.clone()
         }
     }
 }
 
 impl Pod {
-    /// What `pod` says to `object`.
-    #[must_use]
-    pub fn of(pod: &KubernetesPod, object: &str) -> Self {
+    fn of(pod: &KubernetesPod) -> Self {
         let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
         let container = pod.spec.as_ref().zip(main_container(pod));
         let container = container.map(|(spec, container)| described(spec, container));
@@ -173,7 +166,7 @@ impl Pod {
                 .creation_timestamp()
                 .map_or(Timestamp::MIN, |time| time.0),
             label: pod.labels().get(USE_LABEL).cloned(),
-            connections: annotation(&connections_annotation(object)).map(str::to_owned),
+            connections: None,
             is_skipped: skipped.split(';').any(|name| name.trim() == container.name),
             container,
             owner: owner(pod),

@@ -1,17 +1,17 @@
 //! The Secrets of an object, as they are. Their values are compared by checksum and never kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{Api, Client, ResourceExt, api::ObjectMeta, core::PartialObjectMeta};
 use sha2::{Digest, Sha256};
 
-use super::{Existing, created_for};
+use super::watched::Watched;
 use crate::{
-    api::{
-        AirflowWorkloadIdentity, CHECKSUM_ANNOTATION, CONNECTION_ID_LABEL, MANAGED_BY_LABEL,
-        OPERATOR, SecretStatus,
-    },
+    api::{AirflowWorkloadIdentity, CHECKSUM_ANNOTATION, CONNECTION_ID_LABEL},
     model::hex,
     problem::{Problem, bounded},
     secrets::{WantedSecret, wanted_secrets},
@@ -37,124 +37,140 @@ pub enum SecretState {
     Foreign,
 }
 
-/// The Secrets that the spec asks for, by name.
+/// What is kept of every Secret: nothing of what it holds.
+#[derive(Debug)]
+pub struct WatchedSecret {
+    /// Guards a deletion against another Secret of that name.
+    pub uid: String,
+    version: Option<String>,
+    labels: BTreeMap<String, String>,
+    /// What its annotation says of the data.
+    marked: Option<String>,
+    /// The uids of the objects that it was created for.
+    owners: Vec<String>,
+    /// SHA-256 of the data at this version, once it was looked at.
+    checksum: OnceLock<String>,
+}
+
+impl From<&PartialObjectMeta<Secret>> for WatchedSecret {
+    fn from(secret: &PartialObjectMeta<Secret>) -> Self {
+        Self::new(&secret.metadata)
+    }
+}
+
+impl From<&Secret> for WatchedSecret {
+    fn from(secret: &Secret) -> Self {
+        Self {
+            checksum: checksum(secret.data.as_ref().unwrap_or(&BTreeMap::new())).into(),
+            ..Self::new(&secret.metadata)
+        }
+    }
+}
+
+impl WatchedSecret {
+    fn new(metadata: &ObjectMeta) -> Self {
+        let annotations = metadata.annotations.as_ref();
+        let owners = metadata.owner_references.iter().flatten();
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            version: metadata.resource_version.clone(),
+            labels: metadata.labels.clone().unwrap_or_default(),
+            marked: annotations
+                .and_then(|a| a.get(CHECKSUM_ANNOTATION))
+                .cloned(),
+            owners: owners
+                .filter(|owner| owner.controller == Some(true))
+                .map(|owner| owner.uid.clone())
+                .collect(),
+            checksum: OnceLock::new(),
+        }
+    }
+
+    /// Whether the operator created it for the object.
+    pub(super) fn is_of(&self, object: &AirflowWorkloadIdentity) -> bool {
+        let uid = object.metadata.uid.as_ref();
+        uid.is_some_and(|uid| self.owners.contains(uid))
+    }
+
+    fn state(&self, wanted: &WantedSecret, checksum: &str) -> SecretState {
+        let mut labels = wanted.labels().into_iter();
+        SecretState::Ours {
+            is_marked: labels.all(|(key, value)| self.labels.get(&key) == Some(&value))
+                && self.marked.as_deref() == Some(checksum),
+            checksum: checksum.to_owned(),
+            uid: self.uid.clone(),
+            resource_version: self.version.clone(),
+        }
+    }
+}
+
+/// The Secrets that the spec asks for, by name. One that is ours is read once at each version.
 pub(super) async fn observe(
     client: &Client,
+    secrets: &Watched<WatchedSecret>,
     object: &AirflowWorkloadIdentity,
 ) -> BTreeMap<String, Result<SecretState, Problem>> {
-    let api = api(client, object);
-    let wanted = wanted_secrets(object);
-    // One request for many; what it does not tell, because it is not ours, is asked one by one.
-    let known = if wanted.len() > 1 {
-        let ours = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={OPERATOR}"));
-        match bounded(api.list(&ours)).await {
-            Ok(list) => list.items,
-            Err(error) => {
-                let problem = Problem::cluster("cannot list Secrets", &error);
-                return wanted
-                    .into_iter()
-                    .map(|wanted| (wanted.name, Err(problem.clone())))
-                    .collect();
-            }
-        }
-    } else {
-        Vec::new()
-    };
+    let namespace = object.namespace().unwrap_or_default();
     let mut observed = BTreeMap::new();
-    for wanted in wanted {
-        let name = wanted.name.as_str();
-        let found = match known.iter().find(|secret| secret.name_any() == name) {
-            Some(secret) => Ok(Some(secret.clone())),
-            None => bounded(api.get_opt(name)).await,
-        };
-        let state = match found {
-            Ok(None) => Ok(SecretState::Absent),
-            Ok(Some(secret)) => Ok(state(secret, &wanted, object)),
-            Err(error) => Err(Problem::cluster(
-                &format!("cannot read Secret {name}"),
-                &error,
-            )),
+    for wanted in wanted_secrets(object) {
+        let state = match secrets.get(&namespace, &wanted.name) {
+            None => Ok(SecretState::Absent),
+            Some(secret) if !secret.is_of(object) => Ok(SecretState::Foreign),
+            Some(secret) => match secret.checksum.get() {
+                Some(checksum) => Ok(secret.state(&wanted, checksum)),
+                None => read(client, &secret, &wanted, object).await,
+            },
         };
         observed.insert(wanted.name, state);
     }
     observed
 }
 
-fn state(secret: Secret, wanted: &WantedSecret, object: &AirflowWorkloadIdentity) -> SecretState {
-    if !created_for(&secret.metadata, object.metadata.uid.as_deref()) {
-        return SecretState::Foreign;
-    }
-    let checksum = checksum(secret.data.as_ref().unwrap_or(&BTreeMap::new()));
-    let labels = secret.labels();
-    let mut wanted = wanted.labels().into_iter();
-    SecretState::Ours {
-        is_marked: wanted.all(|(key, value)| labels.get(&key) == Some(&value))
-            && secret.annotations().get(CHECKSUM_ANNOTATION) == Some(&checksum),
-        checksum,
-        uid: secret.metadata.uid.unwrap_or_default(),
-        resource_version: secret.metadata.resource_version,
-    }
-}
-
-/// Secrets that the status names, that are neither asked for nor among those that are `known` by
-/// their label: somebody took the label away.
-pub(super) async fn unlabelled(
+async fn read(
     client: &Client,
+    known: &WatchedSecret,
+    wanted: &WantedSecret<'_>,
     object: &AirflowWorkloadIdentity,
-    known: &[Existing],
-) -> Vec<Existing> {
-    let api = api(client, object);
-    let wanted = wanted_secrets(object);
-    let written = object.status.iter().flat_map(|status| &status.secrets);
-    let mut found = Vec::new();
-    for SecretStatus { name, .. } in written {
-        let is_seen = wanted.iter().any(|wanted| wanted.name == *name)
-            || known.iter().any(|known| known.name == *name);
-        if is_seen {
-            continue;
-        }
-        if let Ok(Some(secret)) = bounded(api.get_metadata_opt(name)).await
-            && created_for(&secret.metadata, object.metadata.uid.as_deref())
-        {
-            found.push(Existing {
-                name: name.clone(),
-                uid: secret.metadata.uid.unwrap_or_default(),
-            });
-        }
+) -> Result<SecretState, Problem> {
+    let name = &wanted.name;
+    let api: Api<Secret> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let found = bounded(api.get_opt(name))
+        .await
+        .map_err(|error| Problem::cluster(&format!("cannot read Secret {name}"), &error))?;
+    let Some(found) = found else {
+        return Ok(SecretState::Absent);
+    };
+    let secret = WatchedSecret::from(&found);
+    if !secret.is_of(object) {
+        return Ok(SecretState::Foreign);
     }
-    found
+    let checksum = secret.checksum.get().cloned().unwrap_or_default();
+    if secret.version == known.version {
+        // Another pass may have been faster, and found the same.
+        let _ = known.checksum.set(checksum.clone());
+    }
+    Ok(secret.state(wanted, &checksum))
 }
 
 /// By connection ID, a Secret that was not made for the object and that the Kubernetes secrets
 /// backend could take for it.
-pub(super) async fn rivals(
-    client: &Client,
+pub(super) fn rivals(
+    secrets: &Watched<WatchedSecret>,
     object: &AirflowWorkloadIdentity,
-) -> Result<BTreeMap<String, String>, Problem> {
+) -> BTreeMap<String, String> {
     let wanted = wanted_secrets(object);
     let ids: BTreeSet<&str> = wanted.iter().filter_map(|w| w.connection_id()).collect();
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return BTreeMap::new();
     }
-    let ids: Vec<&str> = ids.into_iter().collect();
-    let selector = format!("{CONNECTION_ID_LABEL} in ({})", ids.join(","));
-    let labelled =
-        bounded(api(client, object).list_metadata(&ListParams::default().labels(&selector)))
-            .await
-            .map_err(|error| Problem::cluster("cannot list Secrets", &error))?;
-    let rivals = labelled
-        .into_iter()
-        .filter(|secret| !created_for(&secret.metadata, object.metadata.uid.as_deref()));
-    Ok(rivals
-        .filter_map(|secret| {
-            let id = secret.labels().get(CONNECTION_ID_LABEL)?.clone();
-            Some((id, secret.name_any()))
+    let all = secrets.in_namespace(&object.namespace().unwrap_or_default());
+    let rivals = all.into_iter().filter(|(_, secret)| !secret.is_of(object));
+    rivals
+        .filter_map(|(name, secret)| {
+            let id = secret.labels.get(CONNECTION_ID_LABEL)?;
+            ids.contains(id.as_str()).then(|| (id.clone(), name))
         })
-        .collect())
-}
-
-fn api(client: &Client, object: &AirflowWorkloadIdentity) -> Api<Secret> {
-    Api::namespaced(client.clone(), &object.namespace().unwrap_or_default())
+        .collect()
 }
 
 /// SHA-256 over a Secret's data, in hexadecimal.

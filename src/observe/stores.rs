@@ -1,28 +1,24 @@
-//! What is watched: one read-only view over all stores.
+//! What is watched: one read-only view over all of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Namespace, PodTemplateSpec, Secret, ServiceAccount},
-};
 use kube::{
     Resource, ResourceExt,
-    api::ObjectMeta,
-    core::PartialObjectMeta,
     runtime::{
         reflector::{self, ObjectRef, Store},
-        watcher,
+        watcher::Event,
     },
 };
 
 use super::{
-    Account, AccountState, Discovery, Existing, Guarded, PodOwner, Restartable, created_for,
-    discovery::{self, Inventory, Workload},
+    Account, Discovery, Existing, Guarded, Pod, PodOwner, Restartable, WatchedAccount, WatchedPod,
+    WatchedSecret, WatchedWorkload,
+    discovery::{self, Inventory, Template},
     named_identity, records,
+    watched::Watched,
 };
 use crate::{
     api::{
@@ -34,42 +30,83 @@ use crate::{
     secrets::wanted_secrets,
 };
 
-/// The stores, filled by the controller's watches.
+type Object = Guarded<AirflowWorkloadIdentity>;
+
+/// Our objects: kube's own store, which its controller reads, and their names by namespace.
+#[derive(Clone)]
+pub struct Objects {
+    /// By reference.
+    pub store: Store<Object>,
+    /// Filled beside it.
+    pub names: Watched<()>,
+}
+
+impl Objects {
+    /// All there are.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Object>> {
+        self.store.state()
+    }
+
+    fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
+        let names = self.names.in_namespace(namespace).into_iter();
+        names
+            .filter_map(|(name, _)| self.store.get(&ObjectRef::new(&name).within(namespace)))
+            .collect()
+    }
+
+    /// These are all there are.
+    #[must_use]
+    pub fn listed(objects: Vec<Object>) -> Self {
+        let names = Watched::listed(&objects, |_| ());
+        let (store, mut writer) = reflector::store();
+        writer.apply_watcher_event(&Event::Init);
+        for object in objects {
+            writer.apply_watcher_event(&Event::InitApply(object));
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+        Self { store, names }
+    }
+}
+
+/// All of it, filled by the controller's watches.
 #[derive(Clone)]
 pub struct Stores {
     /// Our objects, also those that do not parse.
-    pub objects: Store<Guarded<AirflowWorkloadIdentity>>,
+    pub objects: Objects,
     /// Grants, also those that do not parse: they grant nothing.
-    pub grants: Store<Guarded<AzureIdentityGrant>>,
-    /// Namespaces, for the grants that select them by label.
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub grants: Watched<Guarded<AzureIdentityGrant>>,
+    /// The labels of namespaces, for the grants that select by them.
+    pub namespaces: Watched<BTreeMap<String, String>>,
     /// All ServiceAccounts.
-    pub accounts: Store<PartialObjectMeta<ServiceAccount>>,
-    /// The Secrets that the operator created.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
+    pub accounts: Watched<WatchedAccount>,
+    /// All Secrets, without what they hold.
+    pub secrets: Watched<WatchedSecret>,
     /// Workloads, of which some are Airflow's.
-    pub deployments: Store<Deployment>,
+    pub deployments: Watched<WatchedWorkload>,
     /// Workloads, of which some are Airflow's.
-    pub stateful_sets: Store<StatefulSet>,
+    pub stateful_sets: Watched<WatchedWorkload>,
     /// What may hold the pods of a KubernetesExecutor, by label selector.
-    pub configs: Vec<Store<ConfigMap>>,
+    pub configs: Vec<Watched<Template>>,
+    /// All pods that have not ended.
+    pub pods: Watched<WatchedPod>,
 }
 
 impl Stores {
-    /// Waits until every store has been filled once: a grant that is not there yet must not
-    /// look like one that was taken away.
+    /// Waits until everything was listed once: a grant that is not there yet must not look like
+    /// one that was taken away.
     pub async fn ready(&self) {
-        // A store whose writer is gone stays as it is; the process is about to end.
-        let _ = self.objects.wait_until_ready().await;
-        let _ = self.grants.wait_until_ready().await;
-        let _ = self.namespaces.wait_until_ready().await;
-        let _ = self.accounts.wait_until_ready().await;
-        let _ = self.secrets.wait_until_ready().await;
-        let _ = self.deployments.wait_until_ready().await;
-        let _ = self.stateful_sets.wait_until_ready().await;
+        self.objects.names.filled().await;
+        self.grants.filled().await;
+        self.namespaces.filled().await;
+        self.accounts.filled().await;
+        self.secrets.filled().await;
+        self.deployments.filled().await;
+        self.stateful_sets.filled().await;
         for configs in &self.configs {
-            let _ = configs.wait_until_ready().await;
+            configs.filled().await;
         }
+        self.pods.filled().await;
     }
 
     /// The same as if these had been applied: what has one of their names is another now.
@@ -80,8 +117,8 @@ impl Stores {
         grants: Vec<AzureIdentityGrant>,
     ) -> Self {
         Self {
-            objects: overlaid(&self.objects, objects),
-            grants: overlaid(&self.grants, grants),
+            objects: Objects::listed(overlay(self.objects.all(), objects)),
+            grants: Watched::listed(&overlay(self.grants.all(), grants), Guarded::clone),
             ..self.clone()
         }
     }
@@ -89,25 +126,26 @@ impl Stores {
     /// An issuer that an object has credentials on record for, and that is none of `known`.
     #[must_use]
     pub fn issuer_on_record_beside(&self, known: &BTreeSet<Issuer>) -> Option<String> {
-        let objects = self.objects.state();
+        let objects = self.objects.all();
         let readable = objects.iter().filter_map(|object| object.0.as_ref().ok());
         let mut issuers = readable.flat_map(records).map(|(_, record)| &record.issuer);
         let is_known = |issuer: &str| known.iter().any(|known| known.as_str() == issuer);
         issuers.find(|issuer| !is_known(issuer)).cloned()
     }
 
-    /// References to the objects that parse and satisfy `predicate`.
+    /// References to all objects that parse.
+    #[must_use]
+    pub fn references(&self) -> Vec<ObjectRef<Object>> {
+        refer(&self.objects.all(), |_| true)
+    }
+
+    /// References to the objects of a namespace that parse and satisfy `predicate`.
     pub fn matching(
         &self,
+        namespace: &str,
         predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-    ) -> Vec<ObjectRef<Guarded<AirflowWorkloadIdentity>>> {
-        let objects = self.objects.state();
-        let matching = objects
-            .iter()
-            .filter(|object| object.0.as_ref().is_ok_and(&predicate));
-        matching
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
-            .collect()
+    ) -> Vec<ObjectRef<Object>> {
+        refer(&self.objects.in_namespace(namespace), predicate)
     }
 
     /// Whether a grant lets the account use the identity now.
@@ -123,7 +161,7 @@ impl Stores {
         namespace: &str,
     ) -> Vec<AzureIdentityGrantSpec> {
         let namespace = self.namespace(namespace);
-        let grants = self.grants.state();
+        let grants = self.grants.all();
         let readable = grants.iter().filter_map(|grant| grant.0.as_ref().ok());
         readable
             .map(|grant| &grant.spec)
@@ -133,26 +171,25 @@ impl Stores {
     }
 
     fn namespace(&self, name: &str) -> grant::Namespace {
-        let found = self.namespaces.get(&ObjectRef::new(name));
+        let labels = self.namespaces.get("", name);
         grant::Namespace {
             name: name.to_owned(),
-            labels: found.map(|namespace| namespace.labels().clone()),
+            labels: labels.map(|labels| (*labels).clone()),
         }
     }
 
     /// The accounts that the object asks for, as far as they are known.
     #[must_use]
     pub fn discover(&self, namespace: &str, object: &AirflowWorkloadIdentity) -> Discovery {
-        let accounts = self.accounts.state();
-        let (workloads, unreadable) = self.workloads(namespace);
+        let templates = self.configs.iter();
+        let mut workloads = self.deployments.in_namespace(namespace);
+        workloads.extend(self.stateful_sets.in_namespace(namespace));
         let inventory = Inventory {
             workloads,
-            unreadable,
-            accounts: accounts
-                .iter()
-                .filter(|a| is_in(*a, namespace))
-                .map(AsRef::as_ref)
+            templates: templates
+                .flat_map(|configs| configs.in_namespace(namespace))
                 .collect(),
+            accounts: self.accounts.in_namespace(namespace),
         };
         discovery::discover(&object.spec.airflow, object.status.as_ref(), &inventory)
     }
@@ -165,13 +202,14 @@ impl Stores {
         wanted: &[Account],
     ) -> Vec<Existing> {
         let manager = account_field_manager(&object.name_any());
-        let accounts = self.accounts.state();
+        let accounts = self.accounts.in_namespace(namespace).into_iter();
         accounts
-            .iter()
-            .filter(|account| is_in(*account, namespace))
-            .filter(|account| AccountState::of(account).is_managed_by(&manager))
-            .map(|account| existing(account.meta()))
-            .filter(|found| !wanted.iter().any(|account| account.name == found.name))
+            .filter(|(_, account)| account.state.is_managed_by(&manager))
+            .filter(|(name, _)| !wanted.iter().any(|account| account.name == *name))
+            .map(|(name, account)| Existing {
+                name,
+                uid: account.state.uid.clone(),
+            })
             .collect()
     }
 
@@ -187,11 +225,10 @@ impl Stores {
                 .any(|(of, own)| of == identity && own.name.eq_ignore_ascii_case(&record.name))
         };
         let namespace = object.namespace().unwrap_or_default();
-        let objects = self.objects.state();
+        let objects = self.objects.in_namespace(&namespace);
         let others = objects
             .iter()
             .filter_map(|other| other.0.as_ref().ok())
-            .filter(|other| other.namespace().as_ref() == Some(&namespace))
             .filter(|other| other.name_any() != object.name_any())
             .filter(|other| other.metadata.deletion_timestamp.is_none());
         let mut claims = Vec::new();
@@ -220,13 +257,15 @@ impl Stores {
     /// Secrets that were created for the object and that it does not ask for any longer.
     pub(super) fn other_secrets(&self, object: &AirflowWorkloadIdentity) -> Vec<Existing> {
         let wanted = wanted_secrets(object);
-        let secrets = self.secrets.state();
+        let namespace = object.namespace().unwrap_or_default();
+        let secrets = self.secrets.in_namespace(&namespace).into_iter();
         secrets
-            .iter()
-            .filter(|secret| secret.namespace() == object.namespace())
-            .filter(|secret| created_for(&secret.metadata, object.metadata.uid.as_deref()))
-            .map(|secret| existing(secret.meta()))
-            .filter(|found| !wanted.iter().any(|wanted| wanted.name == found.name))
+            .filter(|(_, secret)| secret.is_of(object))
+            .filter(|(name, _)| !wanted.iter().any(|wanted| wanted.name == *name))
+            .map(|(name, secret)| Existing {
+                name,
+                uid: secret.uid.clone(),
+            })
             .collect()
     }
 
@@ -237,87 +276,62 @@ impl Stores {
         object: &str,
     ) -> BTreeMap<PodOwner, Restartable> {
         let key = restart_annotation(object);
-        let state = |meta: &ObjectMeta, workload: Workload, template: Option<&PodTemplateSpec>| {
-            let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
-            Restartable {
-                uid: meta.uid.clone().unwrap_or_default(),
-                account: workload.account,
-                restarted_for: annotations.and_then(|a| a.get(&key)).cloned(),
-            }
+        let state = |workload: &WatchedWorkload| Restartable {
+            uid: workload.uid.clone(),
+            account: workload.workload.account.clone(),
+            restarted_for: workload.restarts.get(&key).cloned(),
         };
-        let deployments = self.deployments.state();
-        let deployments = deployments
-            .iter()
-            .filter(|d| is_in(*d, namespace))
-            .map(|d| {
-                let template = d.spec.as_ref().map(|spec| &spec.template);
-                (
-                    PodOwner::Deployment(d.name_any()),
-                    state(&d.metadata, Workload::from(d.as_ref()), template),
-                )
-            });
-        let stateful_sets = self.stateful_sets.state();
-        let stateful_sets = stateful_sets
-            .iter()
-            .filter(|s| is_in(*s, namespace))
-            .map(|s| {
-                let template = s.spec.as_ref().map(|spec| &spec.template);
-                (
-                    PodOwner::StatefulSet(s.name_any()),
-                    state(&s.metadata, Workload::from(s.as_ref()), template),
-                )
-            });
+        let deployments = self.deployments.in_namespace(namespace).into_iter();
+        let deployments = deployments.map(|(name, d)| (PodOwner::Deployment(name), state(&d)));
+        let stateful_sets = self.stateful_sets.in_namespace(namespace).into_iter();
+        let stateful_sets = stateful_sets.map(|(name, s)| (PodOwner::StatefulSet(name), state(&s)));
         deployments.chain(stateful_sets).collect()
     }
 
-    /// The workloads, and each `ConfigMap` whose pod template cannot be read.
-    fn workloads(&self, namespace: &str) -> (Vec<Workload>, Vec<Arc<ConfigMap>>) {
-        let deployments = self.deployments.state();
-        let deployments = deployments
+    /// The running pods of each of these accounts; those that are being deleted are on their way out.
+    pub(super) fn pods_of(
+        &self,
+        namespace: &str,
+        object: &str,
+        accounts: &[Account],
+    ) -> BTreeMap<String, Vec<Pod>> {
+        let mut pods: BTreeMap<String, Vec<Pod>> = accounts
             .iter()
-            .filter(|d| is_in(*d, namespace))
-            .map(|d| Workload::from(d.as_ref()));
-        let stateful_sets = self.stateful_sets.state();
-        let stateful_sets = stateful_sets
-            .iter()
-            .filter(|s| is_in(*s, namespace))
-            .map(|s| Workload::from(s.as_ref()));
-        let configs = self.configs.iter().flat_map(Store::state);
-        let mut executors = Vec::new();
-        let mut unreadable = Vec::new();
-        for config in configs.filter(|c| is_in(c, namespace)) {
-            match Workload::of_executor(&config) {
-                Some(Ok(workload)) => executors.push(workload),
-                Some(Err(_)) => unreadable.push(config),
-                None => {}
+            .map(|account| (account.name.clone(), Vec::new()))
+            .collect();
+        for (_, pod) in self.pods.in_namespace(namespace) {
+            if let Some(of_account) = pods.get_mut(&pod.account).filter(|_| !pod.is_ending) {
+                of_account.push(pod.seen_by(object));
             }
         }
-        let all = deployments.chain(stateful_sets).chain(executors);
-        (all.filter(Workload::names_an_account).collect(), unreadable)
+        pods
     }
 }
 
-fn overlaid<K>(below: &Store<Guarded<K>>, applied: Vec<K>) -> Store<Guarded<K>>
+fn refer(
+    objects: &[Arc<Object>],
+    predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
+) -> Vec<ObjectRef<Object>> {
+    let matching = objects
+        .iter()
+        .filter(|object| object.0.as_ref().is_ok_and(&predicate));
+    matching
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
+}
+
+/// All of them, with `applied` in place of what has their names.
+fn overlay<K>(below: Vec<Arc<Guarded<K>>>, applied: Vec<K>) -> Vec<Guarded<K>>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + Clone,
 {
-    let (store, mut writer) = reflector::store();
-    let all = below.state().into_iter().map(Arc::unwrap_or_clone);
-    writer.apply_watcher_event(&watcher::Event::Init);
-    for object in all.chain(applied.into_iter().map(|object| Guarded(Ok(object)))) {
-        writer.apply_watcher_event(&watcher::Event::InitApply(object));
-    }
-    writer.apply_watcher_event(&watcher::Event::InitDone);
-    store
-}
-
-fn existing(metadata: &ObjectMeta) -> Existing {
-    Existing {
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-    }
-}
-
-fn is_in<K: kube::Resource<DynamicType = ()>>(object: &Arc<K>, namespace: &str) -> bool {
-    object.meta().namespace.as_deref() == Some(namespace)
+    let is_applied = |object: &Guarded<K>| {
+        applied.iter().any(|other| {
+            other.name_any() == object.name_any() && other.namespace() == object.namespace()
+        })
+    };
+    let mut all: Vec<Guarded<K>> = below.into_iter().map(Arc::unwrap_or_clone).collect();
+    all.retain(|object| !is_applied(object));
+    all.extend(applied.into_iter().map(|object| Guarded(Ok(object))));
+    all
 }

@@ -11,15 +11,11 @@ use crate::{
     pods::{LAG, injected, lack},
 };
 
-/// How soon pods are looked at again while some of them lack something: they are not watched.
+/// How soon pods are looked at again while some of them lack something: one that comes or goes wakes nobody.
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// Plans the restarts that the spec asks for.
 pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
-    let Ok(pods) = &snapshot.pods else {
-        plan.look_again = Some(AGAIN);
-        return;
-    };
     let Some(status) = &snapshot.object.status else {
         return;
     };
@@ -28,7 +24,7 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
         let (Some(injection), Some(client_id)) = (&account.injection, &status.client_id) else {
             continue;
         };
-        for pod in pods.get(&account.name).into_iter().flatten() {
+        for pod in snapshot.pods.get(&account.name).into_iter().flatten() {
             let Some(lack) = lack(pod, injection, client_id, &snapshot.audience) else {
                 continue;
             };

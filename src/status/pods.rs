@@ -76,10 +76,6 @@ pub(super) fn verdict(
     accounts: &[ServiceAccountStatus],
     client_id: Option<&str>,
 ) -> Verdict {
-    let pods = match &snapshot.pods {
-        Ok(pods) => pods,
-        Err(problem) => return Verdict::Unknown(problem.clone()),
-    };
     let mut left_out = BTreeSet::new();
     let mut groups: BTreeMap<(Reason, String), Group> = BTreeMap::new();
     let ready: Vec<(&ServiceAccountStatus, &Injection)> = accounts
@@ -91,7 +87,7 @@ pub(super) fn verdict(
         return Verdict::Unknown(Problem::on_change(Reason::Waiting, message));
     };
     for (account, injection) in ready {
-        for pod in pods.get(&account.name).into_iter().flatten() {
+        for pod in snapshot.pods.get(&account.name).into_iter().flatten() {
             if is_left_out(pod) {
                 left_out.insert(pod.name.as_str());
             }

@@ -221,7 +221,7 @@ fn a_new_format_is_there_before_the_old_one_goes() {
 fn a_connection_that_airflow_could_find_elsewhere_is_a_conflict() {
     let mut world = fresh();
     world.object = object(json!({ "connectionSecret": { "format": "SecretsBackend" } }));
-    world.rival_secrets = Ok([("azure_default".to_owned(), "theirs".to_owned())].into());
+    world.rival_secrets = [("azure_default".to_owned(), "theirs".to_owned())].into();
     let plan = plan(&world);
     let Progress::Blocked(problem) = &plan.secrets[0].progress else {
         panic!("{plan:?}")

@@ -423,7 +423,7 @@ fn the_policy_must_be_bound_to_the_namespace_unless_the_pods_get_all_by_hand() {
         bindings: Ok(vec![binding(None), Binding::default()]),
     };
     let world = with_pod(|_| {});
-    let made_by_policy = &world.pods.as_ref().unwrap()["airflow-scheduler"][0];
+    let made_by_policy = &world.pods["airflow-scheduler"][0];
     let by_hand = Pod {
         connections: None,
         ..made_by_policy.clone()
@@ -505,7 +505,7 @@ fn with_pod(edit: impl FnOnce(&mut Pod)) -> Snapshot {
         owner_uid: None,
     };
     edit(&mut pod);
-    world.pods = Ok([("airflow-scheduler".to_owned(), vec![pod])].into());
+    world.pods = [("airflow-scheduler".to_owned(), vec![pod])].into();
     world
 }
 

@@ -5,42 +5,40 @@ use airflow_workload_identity::{
         init::{Description, Facts, describe, render},
         plan::{Change, ObjectReport, Origin, Verb},
     },
-    observe::Stores,
+    observe::{Objects, Stores, Watched},
     plan::Ids,
 };
-use kube::runtime::{reflector, watcher};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Namespace, ServiceAccount},
+};
+use kube::{ResourceExt, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::given::*;
 
-/// A store with these objects.
-fn store<K>(objects: &[Value]) -> reflector::Store<K>
-where
-    K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + 'static,
-{
-    let (store, mut writer) = reflector::store();
-    writer.apply_watcher_event(&watcher::Event::Init);
-    for object in objects {
-        let object = serde_json::from_value(object.clone()).unwrap();
-        writer.apply_watcher_event(&watcher::Event::InitApply(object));
-    }
-    writer.apply_watcher_event(&watcher::Event::InitDone);
-    store
-}
-
 /// The namespace `airflow` with these accounts and Deployments.
 fn cluster(accounts: &[Value], deployments: &[Value]) -> Stores {
+    let accounts: Vec<PartialObjectMeta<ServiceAccount>> = read(accounts);
+    let deployments: Vec<Deployment> = read(deployments);
+    let namespaces: Vec<Namespace> = read(&[json!({ "metadata": { "name": "airflow" } })]);
     Stores {
-        objects: store(&[]),
-        grants: store(&[]),
-        namespaces: store(&[json!({ "metadata": { "name": "airflow" } })]),
-        accounts: store(accounts),
-        secrets: store(&[]),
-        deployments: store(deployments),
-        stateful_sets: store(&[]),
+        objects: Objects::listed(Vec::new()),
+        grants: Watched::default(),
+        namespaces: Watched::listed(&namespaces, |namespace| namespace.labels().clone()),
+        accounts: Watched::listed(&accounts, |account| account.into()),
+        secrets: Watched::default(),
+        deployments: Watched::listed(&deployments, |deployment| deployment.into()),
+        stateful_sets: Watched::default(),
         configs: Vec::new(),
+        pods: Watched::default(),
     }
+}
+
+fn read<K: DeserializeOwned>(objects: &[Value]) -> Vec<K> {
+    let read = |object: &Value| serde_json::from_value(object.clone()).unwrap();
+    objects.iter().map(read).collect()
 }
 
 fn account(name: &str, client_id: Option<&str>) -> Value {

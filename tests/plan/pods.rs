@@ -67,7 +67,7 @@ fn running(spec: serde_json::Value, pod: impl Fn(&Snapshot) -> Pod) -> Snapshot 
     let mut world = fresh();
     world.object = object(spec);
     settle(&mut world);
-    world.pods = Ok([(SCHEDULER.to_owned(), vec![pod(&world)])].into());
+    world.pods = [(SCHEDULER.to_owned(), vec![pod(&world)])].into();
     let restartable = Restartable {
         uid: "uid-of-deployment".into(),
         account: SCHEDULER.into(),
@@ -93,7 +93,7 @@ fn a_pod_that_has_everything_is_no_news() {
     let (status, reason, _) = injected(&running(json!({}), new_pod));
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Done"));
     let mut world = converged();
-    world.pods = Ok(BTreeMap::new());
+    world.pods = BTreeMap::new();
     assert_eq!(injected(&world).0, "True", "no pod lacks nothing");
 }
 
@@ -213,7 +213,7 @@ fn pods_are_counted_and_the_first_of_them_named() {
         name: format!("pod-{n}"),
         ..old_pod(&world)
     });
-    world.pods = Ok([(SCHEDULER.to_owned(), pods.collect())].into());
+    world.pods = [(SCHEDULER.to_owned(), pods.collect())].into();
     let (_, _, message) = injected(&world);
     assert!(
         message.contains("(8): pod-0, pod-1, pod-2, pod-3, pod-4 and 3 more."),
@@ -234,17 +234,6 @@ fn a_pod_whose_owner_wants_no_identity_in_it_is_only_mentioned() {
 }
 
 #[test]
-fn pods_that_cannot_be_seen_are_not_called_good() {
-    let mut world = converged();
-    let forbidden = airflow_workload_identity::problem::Problem::on_change(
-        airflow_workload_identity::api::Reason::ClusterError,
-        "403",
-    );
-    world.pods = Err(forbidden);
-    assert_eq!(injected(&world).0, "Unknown");
-}
-
-#[test]
 fn what_keeps_new_pods_from_it_is_told_before_what_a_restart_mends() {
     let mut world = running(json!({}), old_pod);
     let late = Pod {
@@ -252,7 +241,7 @@ fn what_keeps_new_pods_from_it_is_told_before_what_a_restart_mends() {
         created: hours(12),
         ..old_pod(&world)
     };
-    let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+    let pods = world.pods.get_mut(SCHEDULER).unwrap();
     pods.push(late);
     let (_, reason, message) = injected(&world);
     assert_eq!(reason, "PolicyMissing");
@@ -362,7 +351,7 @@ fn a_further_change_is_worth_a_further_restart() {
         .find(|a| a.name == SCHEDULER);
     let injection = scheduler.unwrap().injection.as_mut().unwrap();
     injection.since.0 = hours(13);
-    let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+    let pods = world.pods.get_mut(SCHEDULER).unwrap();
     pods[0].connections = Some("before".into());
     world
         .restartable
@@ -405,7 +394,7 @@ fn nothing_is_restarted_when() {
         (
             "pods started after and lack the label all the same",
             |world| {
-                let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+                let pods = world.pods.get_mut(SCHEDULER).unwrap();
                 pods[0].created = hours(12);
             },
         ),
@@ -417,12 +406,12 @@ fn nothing_is_restarted_when() {
             let set = PodOwner::StatefulSet("airflow-worker".into());
             let workload = world.restartable.remove(&deployment()).unwrap();
             world.restartable.insert(set.clone(), workload);
-            let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+            let pods = world.pods.get_mut(SCHEDULER).unwrap();
             pods[0].owner = Some(set);
             pods[0].owner_uid = Some("made up".into());
         }),
         ("no workload made the pod", |world| {
-            let pods = world.pods.as_mut().unwrap().get_mut(SCHEDULER).unwrap();
+            let pods = world.pods.get_mut(SCHEDULER).unwrap();
             pods[0].owner = None;
         }),
     ];

@@ -18,7 +18,7 @@ const FAILURE_SHARED: Duration = Duration::from_secs(2);
 
 /// How long a write may still arrive that nobody waits for any longer: well beyond what Azure takes for one.
 /// Whoever gave it up has waited for its whole timeout before; whoever died has not.
-const ARRIVES: Duration = Duration::from_secs(15);
+pub const ARRIVES: Duration = Duration::from_secs(15);
 
 /// One identity. Writers queue for their turn, and wait in it; only a request in flight holds the
 /// entry; and what was known after the last one can be read at any time. So a queue of writers
@@ -62,8 +62,7 @@ pub(super) struct Listed {
 impl Listed {
     fn view(&self, max_age: Duration) -> Option<View> {
         let age = self.at.elapsed();
-        let is_good = age <= max_age && (age <= ARRIVES || !self.is_unsettled);
-        is_good.then(|| View {
+        (age <= max_age).then(|| View {
             identity: Ok(self.identity),
             credentials: Ok(self.credentials.clone()),
             age,
@@ -134,21 +133,20 @@ impl Entry {
         azure: &AzureClient,
         id: &IdentityId,
     ) -> Result<View, AzureError> {
-        let mut identity = match self.identity {
-            Some(identity) => identity,
-            None => azure.identity(id).await?,
-        };
-        self.identity = Some(identity);
         let sent = Instant::now();
         let credentials = azure.credentials(id).await?;
         self.reads.passed(sent);
         let mut anchors = self.anchors.iter();
-        if !anchors.any(|name| credentials.iter().any(|c| c.is_named(name))) {
-            // Perhaps the identity was deleted and made again, under another client ID.
-            identity = azure.identity(id).await?;
-            self.identity = Some(identity);
+        let is_the_same = anchors.any(|name| credentials.iter().any(|c| c.is_named(name)));
+        let identity = if let (Some(identity), true) = (self.identity, is_the_same) {
+            identity
+        } else {
+            // It is not known yet; or perhaps it was deleted and made again, under another client ID.
+            let identity = azure.identity(id).await?;
             self.anchors = credentials.iter().map(|c| c.name.clone()).collect();
-        }
+            identity
+        };
+        self.identity = Some(identity);
         let is_unsettled = sent < self.quiet + ARRIVES;
         self.listed = Some(Listed {
             at: Instant::now(),

@@ -16,6 +16,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
+pub use self::entry::ARRIVES;
 use self::entry::{Entry, Owner, paused};
 use super::{AzureClient, AzureError, AzureErrorKind, AzureIdentity, CredentialProperties};
 use crate::{

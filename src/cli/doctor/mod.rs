@@ -17,7 +17,7 @@ mod webhook;
 mod written;
 
 use anyhow::bail;
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::ResourceExt;
 
 pub use self::{
     cluster::{Cluster, check as check_cluster},
@@ -97,8 +97,8 @@ async fn examine(look: &Look, name: Option<&str>) -> anyhow::Result<Vec<Finding>
     let mut statuses = objects.readable.iter().filter_map(|o| o.status.as_ref());
     let known = statuses.find_map(|status| status.issuer.clone());
     let labels = stores.as_ref().ok().and_then(|stores| {
-        let namespace = stores.namespaces.get(&ObjectRef::new(&look.namespace));
-        namespace.map(|namespace| namespace.labels().clone())
+        let labels = stores.namespaces.get("", &look.namespace);
+        labels.map(|labels| (*labels).clone())
     });
 
     let mut findings = check_cluster(&facts::cluster(&look.client).await);
@@ -116,10 +116,10 @@ async fn examine(look: &Look, name: Option<&str>) -> anyhow::Result<Vec<Finding>
         audience: look.audience.clone(),
     };
     findings.extend(check_webhook(&facts::webhook(&look.client).await, &wanted));
-    let pods = patients.iter().flat_map(|(snapshot, _)| &snapshot.pods);
-    let pods: Vec<&Pod> = pods
-        .flat_map(|of_accounts| of_accounts.values().flatten())
-        .collect();
+    let pods = patients
+        .iter()
+        .flat_map(|(snapshot, _)| snapshot.pods.values());
+    let pods: Vec<&Pod> = pods.flatten().collect();
     let first = objects.readable.first();
     let wanted = PolicyWanted {
         namespace: look.namespace.clone(),
@@ -164,7 +164,7 @@ struct Objects {
 }
 
 fn objects(stores: &Stores, namespace: &str, name: Option<&str>) -> anyhow::Result<Objects> {
-    let mut all = stores.objects.state();
+    let mut all = stores.objects.all();
     all.retain(|object| name.is_none_or(|name| object.name_any() == name));
     all.sort_by_key(|object| object.name_any());
     let mut objects = Objects::default();

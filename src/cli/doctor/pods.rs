@@ -11,18 +11,6 @@ const CHECK: &str = "pods";
 /// The running pods of each account.
 #[must_use]
 pub fn check(seen: &Seen) -> Vec<Finding> {
-    let pods = match &seen.snapshot.pods {
-        Ok(pods) => pods,
-        Err(problem) => {
-            let finding = Finding::ok(CHECK, seen.object(), "its pods cannot be looked at");
-            return vec![
-                finding
-                    .at(Level::Warning)
-                    .why(&problem.message)
-                    .fix("It takes the right to list pods in the namespace"),
-            ];
-        }
-    };
     let client_id = seen.now.client_id.as_deref().unwrap_or_default();
     let mut findings = Vec::new();
     for account in &seen.now.service_accounts {
@@ -30,7 +18,7 @@ pub fn check(seen: &Seen) -> Vec<Finding> {
             continue;
         };
         let mut well = 0;
-        for pod in pods.get(&account.name).into_iter().flatten() {
+        for pod in seen.snapshot.pods.get(&account.name).into_iter().flatten() {
             match shortfall(seen.snapshot, pod, injection, client_id) {
                 None => well += 1,
                 Some((reason, what, advice)) => findings.push(

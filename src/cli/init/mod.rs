@@ -104,7 +104,7 @@ fn check_is_new(
 ) -> anyhow::Result<()> {
     let namespace = new.namespace().unwrap_or_default();
     let name = new.name_any();
-    for object in stores.objects.state() {
+    for object in stores.objects.all() {
         if object.name_any() == name {
             bail!(
                 "there is an AirflowWorkloadIdentity {name} in namespace {namespace} already: choose another --name, or look at it: kubectl awi plan {name} -n {namespace}"

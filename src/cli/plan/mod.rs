@@ -113,7 +113,7 @@ async fn in_namespace(
             .find(|(p, _)| p.name_any() == object && p.namespace().as_deref() == Some(namespace));
         found.map(|(_, origin)| *origin)
     };
-    let mut all = stores.objects.state();
+    let mut all = stores.objects.all();
     all.retain(|object| match name {
         Some(name) => object.name_any() == name,
         None => proposed.objects.is_empty() || origin(&object.name_any()).is_some(),

@@ -11,24 +11,18 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::{
-    api::core::v1::{ConfigMap, ServiceAccount},
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
-};
-use kube::{
-    ResourceExt,
-    core::{PartialObjectMeta, Selector, SelectorExt},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
 
 pub use self::{
     distribution::{Install, InstallSelector},
-    workload::{EXECUTOR_SELECTORS, POD_TEMPLATES, Workload, is_account_name},
+    workload::{EXECUTOR_SELECTORS, Template, WatchedWorkload, Workload, is_account_name},
 };
 use self::{
     distribution::{Part, component, recognise},
     workload::DEFAULT_ACCOUNT,
 };
-use super::{Account, AccountState};
+use super::{Account, WatchedAccount};
 use crate::api::{Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, Component};
 
 /// What was found for an object.
@@ -55,11 +49,25 @@ pub struct Discovery {
 }
 
 /// What there is in a namespace.
-pub(super) struct Inventory<'a> {
-    pub workloads: Vec<Workload>,
-    /// `ConfigMap`s with a pod template that cannot be read.
-    pub unreadable: Vec<Arc<ConfigMap>>,
-    pub accounts: Vec<&'a PartialObjectMeta<ServiceAccount>>,
+pub(super) struct Inventory {
+    pub workloads: Vec<(String, Arc<WatchedWorkload>)>,
+    pub templates: Vec<(String, Arc<Template>)>,
+    pub accounts: Vec<(String, Arc<WatchedAccount>)>,
+}
+
+impl Inventory {
+    /// What runs pods, or has the scheduler run them, under an account that there can be.
+    fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        let templates = self.templates.iter();
+        let executors = templates.filter_map(|(_, template)| match &**template {
+            Template::Of(workload) => Some(workload),
+            Template::None | Template::Unreadable(_) => None,
+        });
+        let running = self.workloads.iter().map(|(_, running)| &running.workload);
+        running
+            .chain(executors)
+            .filter(|workload| workload.names_an_account())
+    }
 }
 
 /// The accounts that `airflow` asks for. What is left open stays as it was settled `before`:
@@ -77,10 +85,13 @@ pub(super) fn discover(
     let mut unreadable = BTreeSet::new();
     if let Some(install) = &install {
         found.add_install(install, &airflow.components, inventory);
-        let broken = inventory.unreadable.iter();
-        let of_install = broken
-            .filter(|config| recognise(config.labels()).is_some_and(|(of, _)| of == *install));
-        unreadable.extend(of_install.map(|config| config.name_any()));
+        let of_install = |template: &Template| match template {
+            Template::Unreadable(labels) => recognise(labels).is_some_and(|(of, _)| of == *install),
+            Template::None | Template::Of(_) => false,
+        };
+        let broken = inventory.templates.iter();
+        let broken = broken.filter(|(_, template)| of_install(template));
+        unreadable.extend(broken.map(|(name, _)| name.clone()));
     }
     if !unreadable.is_empty() && airflow.components.contains(&Component::Worker) {
         found.keep_workers(before);
@@ -98,11 +109,10 @@ pub(super) fn discover(
         of_workloads = found.add_workloads(selector, inventory);
     }
     if let Ok(Some(selector)) = &accounts {
-        for account in &inventory.accounts {
-            let name = account.name_any();
+        for (name, account) in &inventory.accounts {
             // A selector over accounts never means the one that all pods share.
-            if name != DEFAULT_ACCOUNT && selector.matches(account.labels()) {
-                found.0.entry(name).or_default();
+            if name != DEFAULT_ACCOUNT && selector.matches(&account.labels) {
+                found.0.entry(name.clone()).or_default();
             }
         }
     }
@@ -128,11 +138,11 @@ pub(super) fn discover(
 
 /// The installs that have a component which may need Azure.
 fn installs(inventory: &Inventory) -> BTreeSet<Install> {
-    let workloads = inventory.workloads.iter();
     let accounts = inventory.accounts.iter();
-    workloads
+    inventory
+        .workloads()
         .filter_map(|workload| workload.part.clone())
-        .chain(accounts.filter_map(|account| recognise(account.labels())))
+        .chain(accounts.filter_map(|(_, account)| recognise(&account.labels)))
         .filter(|(_, part)| *part != Part::Other)
         .map(|(install, _)| install)
         .collect()
@@ -207,18 +217,18 @@ impl Found {
             (of == *install).then_some(part)
         };
         let is_wanted = |component: &&Component| wanted.contains(component);
-        for workload in &inventory.workloads {
+        for workload in inventory.workloads() {
             if let Some(Part::Component(components)) = part(workload.part.clone()) {
                 self.add(&workload.account, components.iter().filter(is_wanted));
             }
         }
-        for account in &inventory.accounts {
-            match part(recognise(account.labels())) {
+        for (name, account) in &inventory.accounts {
+            match part(recognise(&account.labels)) {
                 Some(Part::Component(components)) => {
-                    self.add(&account.name_any(), components.iter().filter(is_wanted));
+                    self.add(name, components.iter().filter(is_wanted));
                 }
                 Some(Part::Whole) if !wanted.is_empty() => {
-                    self.0.entry(account.name_any()).or_default();
+                    self.0.entry(name.clone()).or_default();
                 }
                 _ => {}
             }
@@ -239,7 +249,7 @@ impl Found {
     fn add_workloads(&mut self, selector: &Selector, inventory: &Inventory) -> BTreeSet<String> {
         const COMPONENT_LABELS: [&str; 2] = ["component", "app.kubernetes.io/component"];
         let mut accounts = BTreeSet::new();
-        for workload in &inventory.workloads {
+        for workload in inventory.workloads() {
             if selector.matches(&workload.labels) {
                 accounts.insert(workload.account.clone());
                 let mut labels = COMPONENT_LABELS.iter();
@@ -258,10 +268,10 @@ impl Found {
         }
     }
 
-    fn into_accounts(self, existing: &[&PartialObjectMeta<ServiceAccount>]) -> Vec<Account> {
+    fn into_accounts(self, existing: &[(String, Arc<WatchedAccount>)]) -> Vec<Account> {
         let state = |name: &str| {
-            let account = existing.iter().find(|account| account.name_any() == name)?;
-            Some(AccountState::of(account))
+            let (_, account) = existing.iter().find(|(existing, _)| existing == name)?;
+            Some(account.state.clone())
         };
         self.0
             .into_iter()

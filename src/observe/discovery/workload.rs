@@ -6,10 +6,10 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{ConfigMap, PodTemplateSpec},
 };
-use kube::ResourceExt;
+use kube::{ResourceExt, api::ObjectMeta};
 
 use super::distribution::{Install, Part, recognise};
-use crate::api::Component;
+use crate::api::{Component, RESTART_ANNOTATIONS};
 
 /// Kubernetes' own account for pods that name none.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
@@ -38,6 +38,69 @@ pub struct Workload {
     pub account: String,
     /// Where it belongs, if it is an Airflow's.
     pub(super) part: Option<(Install, Part)>,
+}
+
+/// What is kept of every workload.
+#[derive(Clone, Debug)]
+pub struct WatchedWorkload {
+    /// Its uid.
+    pub uid: String,
+    /// Who runs in it.
+    pub workload: Workload,
+    /// For what it was restarted, by annotation.
+    pub restarts: BTreeMap<String, String>,
+}
+
+impl WatchedWorkload {
+    fn new(workload: Workload, metadata: &ObjectMeta, template: Option<&PodTemplateSpec>) -> Self {
+        let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
+        let ours = |key: &&String| key.starts_with(RESTART_ANNOTATIONS);
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            workload,
+            restarts: annotations
+                .into_iter()
+                .flatten()
+                .filter(|(key, _)| ours(key))
+                .map(|(key, change)| (key.clone(), change.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl From<&Deployment> for WatchedWorkload {
+    fn from(deployment: &Deployment) -> Self {
+        let template = deployment.spec.as_ref().map(|spec| &spec.template);
+        Self::new(deployment.into(), &deployment.metadata, template)
+    }
+}
+
+impl From<&StatefulSet> for WatchedWorkload {
+    fn from(set: &StatefulSet) -> Self {
+        let template = set.spec.as_ref().map(|spec| &spec.template);
+        Self::new(set.into(), &set.metadata, template)
+    }
+}
+
+/// What is kept of a `ConfigMap` that may hold the pods of a KubernetesExecutor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Template {
+    /// It holds no template.
+    None,
+    /// The pods in it.
+    Of(Workload),
+    /// It cannot be read; the `ConfigMap` has these labels.
+    Unreadable(BTreeMap<String, String>),
+}
+
+impl From<&ConfigMap> for Template {
+    fn from(config: &ConfigMap) -> Self {
+        match Workload::of_executor(config) {
+            None => Self::None,
+            Some(Ok(workload)) => Self::Of(workload),
+            Some(Err(_)) => Self::Unreadable(config.labels().clone()),
+        }
+    }
 }
 
 impl Workload {

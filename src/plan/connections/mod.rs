@@ -98,7 +98,6 @@ fn foreign(name: &str, namespace: &str) -> Problem {
         message: format!(
             "Secret {name} exists and was not made for this object. It is left alone. Set spec.connectionSecret.name to another name, or delete it: kubectl delete secret {name} -n {namespace}"
         ),
-        // Foreign Secrets are not watched; reading one is cheap.
         retry: Retry::Backoff,
     }
 }
@@ -106,10 +105,7 @@ fn foreign(name: &str, namespace: &str) -> Problem {
 /// Of two Secrets with one connection ID, the Kubernetes secrets backend takes either.
 fn rival(snapshot: &Snapshot, wanted: &WantedSecret) -> Option<Problem> {
     let id = wanted.connection_id()?;
-    let rival = match &snapshot.rival_secrets {
-        Ok(rivals) => rivals.get(id)?,
-        Err(problem) => return Some(problem.clone()),
-    };
+    let rival = snapshot.rival_secrets.get(id)?;
     Some(Problem {
         reason: Reason::Conflict,
         message: format!(

@@ -129,7 +129,7 @@ fn pass(
     objects: &[Object],
     grants: &[Grant],
 ) -> AirflowWorkloadIdentityStatus {
-    let snapshot = seen(object, objects.to_vec(), grants.to_vec());
+    let snapshot = seen(object, objects.to_vec(), grants);
     let plan = plan(&snapshot);
     gives_only_what_is_granted(&snapshot, &plan);
     for problem in problems(&plan, &Outcome::default()) {

@@ -1,25 +1,22 @@
 //! A namespace `airflow` with an Airflow of that name in it, and an Azure: all in this process, so
 //! that a pass of the operator's takes no time. What is written goes nowhere.
 
-use std::{convert::Infallible, fmt::Debug, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant},
     azure::Identities,
     issuers::IssuerHistory,
     mandate::Mandate,
-    observe::{Guarded, IssuerSource, Snapshot, Sources, Stores, observe},
+    observe::{Guarded, IssuerSource, Objects, Snapshot, Sources, Stores, Watched, observe},
 };
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, headers::Headers};
-use kube::{
-    Client, Resource,
-    client::Body,
-    runtime::{
-        reflector::{self, Lookup, Store},
-        watcher::Event,
-    },
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{Namespace, ServiceAccount},
 };
+use kube::{Client, ResourceExt, client::Body, core::PartialObjectMeta};
 use serde_json::{Value, json};
 use tower::service_fn;
 
@@ -35,7 +32,7 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 pub fn seen(
     object: &AirflowWorkloadIdentity,
     objects: Vec<Guarded<AirflowWorkloadIdentity>>,
-    grants: Vec<Guarded<AzureIdentityGrant>>,
+    grants: &[Guarded<AzureIdentityGrant>],
 ) -> Snapshot {
     run(async {
         let cluster = Client::new(service_fn(cluster), "airflow");
@@ -60,7 +57,7 @@ pub fn seen(
 
 fn stores(
     objects: Vec<Guarded<AirflowWorkloadIdentity>>,
-    grants: Vec<Guarded<AzureIdentityGrant>>,
+    grants: &[Guarded<AzureIdentityGrant>],
 ) -> Stores {
     let named = |name: &str, labels: Value| json!({ "metadata": { "name": name, "namespace": "airflow", "uid": format!("uid-of-{name}"), "labels": labels } });
     let component = |component: &str| json!({ "tier": "airflow", "release": "airflow", "component": component });
@@ -72,40 +69,31 @@ fn stores(
         });
         workload
     };
+    let accounts: [PartialObjectMeta<ServiceAccount>; 4] = [
+        read(named("default", json!({}))),
+        read(named("airflow-scheduler", component("scheduler"))),
+        read(named("airflow-worker", component("worker"))),
+        read(named("dags", json!({ "team": "data" }))),
+    ];
+    let namespace: Namespace =
+        read(json!({ "metadata": { "name": "airflow", "labels": { "team": "data" } } }));
+    let scheduler: Deployment = read(workload("scheduler"));
+    let worker: StatefulSet = read(workload("worker"));
     Stores {
-        objects: store(objects),
-        grants: store(grants),
-        namespaces: store(vec![read(
-            json!({ "metadata": { "name": "airflow", "labels": { "team": "data" } } }),
-        )]),
-        accounts: store(vec![
-            read(named("default", json!({}))),
-            read(named("airflow-scheduler", component("scheduler"))),
-            read(named("airflow-worker", component("worker"))),
-            read(named("dags", json!({ "team": "data" }))),
-        ]),
-        secrets: store(Vec::new()),
-        deployments: store(vec![read(workload("scheduler"))]),
-        stateful_sets: store(vec![read(workload("worker"))]),
+        objects: Objects::listed(objects),
+        grants: Watched::listed(grants, Guarded::clone),
+        namespaces: Watched::listed(&[namespace], |namespace| namespace.labels().clone()),
+        accounts: Watched::listed(&accounts, |account| account.into()),
+        secrets: Watched::default(),
+        deployments: Watched::listed(&[scheduler], |scheduler| scheduler.into()),
+        stateful_sets: Watched::listed(&[worker], |worker| worker.into()),
         configs: Vec::new(),
+        pods: Watched::default(),
     }
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
-}
-
-fn store<K>(all: Vec<K>) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + 'static,
-{
-    let (store, mut writer) = reflector::store();
-    writer.apply_watcher_event(&Event::Init);
-    for object in all {
-        writer.apply_watcher_event(&Event::InitApply(object));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
-    store
 }
 
 /// An API server that has nothing of what is not watched.

@@ -17,6 +17,7 @@ use crate::audit::{self, AuditEntry};
 use crate::binaries::Binaries;
 use crate::http;
 use crate::kubeconfig;
+use crate::lab::LabOptions;
 use crate::pki::{self, Authority, KeyFiles};
 use crate::process::Process;
 use crate::reaper::Reaper;
@@ -55,16 +56,21 @@ impl ControlPlane {
         reaper: &Arc<Reaper>,
         binaries: &Binaries,
         authority: &Authority,
-        apiserver_args: Vec<String>,
+        options: &LabOptions,
     ) -> Result<Self> {
         let ports = Ports::choose()?;
-        let files = Files::write(reaper.scratch(), authority, &ports.server())?;
+        let policy = if options.audits_no_bodies {
+            include_str!("audit-policy-without-bodies.yaml")
+        } else {
+            include_str!("audit-policy.yaml")
+        };
+        let files = Files::write(reaper.scratch(), authority, &ports.server(), policy)?;
         let control_plane = Self {
             reaper: Arc::clone(reaper),
             binaries: binaries.clone(),
             controllers: None,
             apiserver: Mutex::new(None),
-            apiserver_args,
+            apiserver_args: options.apiserver_args.clone(),
             etcd: Mutex::new(Some(start_etcd(reaper, binaries, &ports)?)),
             files,
             ports,
@@ -140,6 +146,8 @@ impl ControlPlane {
             .arg("--allow-privileged=true")
             .arg(flag("audit-policy-file", audit_policy.display()))
             .arg(flag("audit-log-path", audit_log.display()))
+            // By default it begins another file after 100 MB.
+            .arg("--audit-log-maxsize=100000")
             .args(&self.apiserver_args);
         let mut apiserver = Process::start(&self.reaper, APISERVER, command)?;
 
@@ -200,6 +208,10 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
+    pub(crate) fn audit_log_path(&self) -> &Path {
+        &self.files.audit_log
+    }
+
     pub(crate) fn audit_log(&self) -> Result<Vec<AuditEntry>> {
         let path = &self.files.audit_log;
         let log =
@@ -222,13 +234,13 @@ const CONTROLLERS: [&str; 9] = [
 ];
 
 impl Files {
-    fn write(folder: &Path, authority: &Authority, server: &str) -> Result<Self> {
+    fn write(folder: &Path, authority: &Authority, server: &str, policy: &str) -> Result<Self> {
         let ca = authority.certificate();
         let user_kubeconfig = |name: &str, user: &str| {
             kubeconfig::cluster_admin(folder, name, server, authority, user)
         };
         let audit_policy = folder.join("audit-policy.yaml");
-        fs::write(&audit_policy, include_str!("audit-policy.yaml"))?;
+        fs::write(&audit_policy, policy)?;
         Ok(Self {
             ca: ca.to_owned(),
             serving: authority.serving(APISERVER)?,

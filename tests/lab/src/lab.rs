@@ -36,6 +36,8 @@ pub struct LabOptions {
     pub emulator_args: Vec<String>,
     /// Further flags of the API server, such as `--runtime-config`.
     pub apiserver_args: Vec<String>,
+    /// The audit log tells who did what, and no bodies: it costs least.
+    pub audits_no_bodies: bool,
     /// Leave it to the test to install the CRDs.
     pub without_crds: bool,
 }
@@ -61,8 +63,7 @@ impl Lab {
         let reaper = Reaper::start()?;
         let binaries = Binaries::build(&reaper).await?;
         let authority = Authority::create(reaper.scratch())?;
-        let control_plane =
-            ControlPlane::start(&reaper, &binaries, &authority, options.apiserver_args).await?;
+        let control_plane = ControlPlane::start(&reaper, &binaries, &authority, &options).await?;
         let issuer = control_plane.issuer();
         let seed = identities::seed(
             &issuer,
@@ -321,6 +322,12 @@ impl Lab {
     /// The requests that the API server has answered, but for those of the control plane itself.
     pub fn audit_log(&self) -> Result<Vec<AuditEntry>> {
         self.control_plane.audit_log()
+    }
+
+    /// The file that the API server writes it to.
+    #[must_use]
+    pub fn audit_log_path(&self) -> &Path {
+        self.control_plane.audit_log_path()
     }
 
     /// Applies the manifests of a file or folder.

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::EnvVar;
 
@@ -314,11 +314,37 @@ impl Operator {
 
     /// The most memory that it has had at a time, in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
+        self.memory_of("VmHWM:")
+    }
+
+    /// The memory that it has, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        self.memory_of("VmRSS:")
+    }
+
+    fn memory_of(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kilobytes: u64 = kilobytes.context("/proc without VmHWM")?.parse()?;
+        let kilobytes: u64 = kilobytes
+            .with_context(|| format!("/proc without {field}"))?
+            .parse()?;
         Ok(kilobytes * 1024)
+    }
+
+    /// The processor time that it has taken, in itself and in the kernel.
+    /// <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name, in parentheses, may hold spaces.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let [user, system] = fields.skip(11).take(2).collect::<Vec<_>>()[..] else {
+            bail!("/proc without utime and stime");
+        };
+        let ticks: u64 = user.parse::<u64>()? + system.parse::<u64>()?;
+        Ok(Duration::from_millis(
+            ticks * 1000 / rustix::param::clock_ticks_per_second(),
+        ))
     }
 
     /// Ends it at once.

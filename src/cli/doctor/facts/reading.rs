@@ -70,7 +70,6 @@ async fn environments(client: &Client, snapshot: &Snapshot) -> Read<Vec<Environm
     let observed: BTreeSet<&str> = snapshot
         .pods
         .iter()
-        .flatten()
         .filter(|(account, _)| airflows.contains(account.as_str()))
         .flat_map(|(_, pods)| pods)
         .map(|pod| pod.name.as_str())

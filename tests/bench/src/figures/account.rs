@@ -1,0 +1,83 @@
+//! One more account for every object of a converged fleet.
+
+use std::time::Duration;
+
+use airflow_workload_identity::api::AirflowWorkloadIdentity;
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::cold::{Converged, status_of_first};
+use crate::{
+    bare::Bare,
+    calls::Trail,
+    fleet::Fleet,
+    report::{Goal, Report},
+};
+
+pub async fn measure(
+    report: &mut Report,
+    fleet: &Fleet,
+    converged: &Converged,
+    at_once: usize,
+) -> Result<()> {
+    let more = Fleet {
+        accounts: fleet.accounts + 1,
+        ..fleet.clone()
+    };
+    let (stage, other) = (&converged.stage, &converged.bare);
+    let mut trail = Trail::begin(&stage.lab).await?;
+    let start = Timestamp::now();
+    patch_all(&stage.client, &more, at_once).await?;
+    trail.until_quiet().await?;
+    let ready = fleet.ready(&stage.client).await?;
+    ensure!(ready == fleet.objects, "only {ready} are ready");
+    let end = trail.last_write.context("it wrote nothing")?;
+    let time = end.duration_since(start).unsigned_abs();
+    let calls = trail.calls().await?.clone();
+
+    let status = status_of_first(stage, &more).await?;
+    let bare = Bare::new(&other.lab, other.client.clone()).await?;
+    let start = Timestamp::now();
+    // As the operator does: while they are still being changed.
+    tokio::try_join!(
+        patch_all(&other.client, &more, at_once),
+        bare.add_account(fleet, at_once, &status),
+    )?;
+    let bare: Duration = Timestamp::now().duration_since(start).unsigned_abs();
+    report.add(
+        format!(
+            "one account more for each of {} objects: time ÷ bare client",
+            fleet.objects
+        ),
+        time.as_secs_f64() / bare.as_secs_f64(),
+        "",
+        Some(Goal::AtMost(1.1)),
+        format!(
+            "{:.1} s ÷ {:.1} s: {calls}",
+            time.as_secs_f64(),
+            bare.as_secs_f64()
+        ),
+    );
+    Ok(())
+}
+
+async fn patch_all(client: &Client, fleet: &Fleet, at_once: usize) -> Result<()> {
+    let patches = fleet.members().map(|member| async move {
+        let api: Api<AirflowWorkloadIdentity> = Api::namespaced(client.clone(), &member.namespace);
+        let accounts = member.accounts(fleet.accounts);
+        let patch = Patch::Merge(json!({ "spec": { "airflow": { "serviceAccounts": accounts } } }));
+        api.patch_metadata(&member.name, &PatchParams::default(), &patch)
+            .await?;
+        anyhow::Ok(())
+    });
+    stream::iter(patches)
+        .buffer_unordered(at_once)
+        .try_collect()
+        .await
+}

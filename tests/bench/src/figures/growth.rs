@@ -1,0 +1,96 @@
+//! How cost grows with the number of objects.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{
+    cold::{self, Cold},
+    rest::{self, Rest},
+};
+use crate::{
+    fleet::Fleet,
+    report::{Goal, Report},
+    stage::Stage,
+};
+
+/// What a fleet of one size costs.
+pub struct Size {
+    pub objects: usize,
+    pub cold: Duration,
+    pub resync: Duration,
+    pub memory: u64,
+    pub peak_memory: u64,
+}
+
+impl Size {
+    pub fn new(fleet: &Fleet, cold: &Cold, rest: &Rest) -> Self {
+        Self {
+            objects: fleet.objects,
+            cold: cold.processor,
+            resync: rest.processor,
+            memory: rest.memory,
+            peak_memory: cold.peak_memory,
+        }
+    }
+
+    fn per_object(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1000.0 / self.objects as f64
+    }
+}
+
+/// A fleet of another size, from nothing to converged and started again.
+pub async fn size(objects: usize, resync: Duration) -> Result<Size> {
+    let fleet = Fleet::of("fleet", objects);
+    let stage = Stage::set(&[]).await?;
+    let (operator, cold) = cold::converge(&stage, &fleet).await?;
+    println!(
+        "  {objects} objects: {:.1} s; {}",
+        cold.time.as_secs_f64(),
+        cold.calls
+    );
+    let (_operator, rest) = rest::observe(&stage, &fleet, operator, resync, 2).await?;
+    println!("  {objects} objects: {}", rest.resync);
+    Ok(Size::new(&fleet, &cold, &rest))
+}
+
+/// The sizes, smallest first.
+pub fn report(report: &mut Report, sizes: &[Size]) {
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    for size in sizes {
+        let goal = match size.objects {
+            1_000 => Some(Goal::AtMost(40.0)),
+            10_000 => Some(Goal::AtMost(150.0)),
+            _ => None,
+        };
+        report.add(
+            format!("{} objects: memory, converged", size.objects),
+            mebibytes(size.memory),
+            "MiB",
+            goal,
+            format!("RSS; {:.0} MiB at most, cold", mebibytes(size.peak_memory)),
+        );
+    }
+    for (what, time) in [
+        ("cold", (|size| size.cold) as fn(&Size) -> Duration),
+        ("per resync", |size| size.resync),
+    ] {
+        let each = sizes
+            .iter()
+            .map(|size| format!("{:.2} ms at {}", size.per_object(time(size)), size.objects));
+        let detail = each.collect::<Vec<_>>().join(", ");
+        let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else {
+            return;
+        };
+        report.add(
+            format!(
+                "processor time per object, {what}: {} objects ÷ {}",
+                last.objects, first.objects
+            ),
+            last.per_object(time(last)) / first.per_object(time(first)),
+            "",
+            Some(Goal::AtMost(1.0)),
+            detail,
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! What is measured, a file for each.
+
+pub mod account;
+pub mod by_hand;
+pub mod cold;
+pub mod growth;
+pub mod latency;
+pub mod rest;
+pub mod throttle;

@@ -1,0 +1,129 @@
+//! A fleet that is as it should be: what a restart takes, and what standing still takes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use lab::Operator;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    calls::Trail,
+    fleet::Fleet,
+    report::{Goal, Report},
+    stage::Stage,
+};
+
+/// How long the status says of a new credential that Entra may not know it yet; and then some.
+const SETTLES: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What both took.
+pub struct Rest {
+    pub ready: Duration,
+    pub restart_writes: usize,
+    /// Of one resync.
+    pub processor: Duration,
+    pub memory: u64,
+    pub resync: String,
+    pub lists: f64,
+    pub writes: usize,
+}
+
+/// Starts the operator again over a converged fleet, and counts through some resyncs.
+pub async fn observe(
+    stage: &Stage,
+    fleet: &Fleet,
+    mut before: Operator,
+    resync: Duration,
+    rounds: u32,
+) -> Result<(Operator, Rest)> {
+    let settled = Instant::now() + SETTLES;
+    let mut trail = Trail::begin(&stage.lab).await?;
+    sleep(settled - Instant::now()).await;
+    trail.until_quiet().await?;
+    before.stop().await?;
+    drop(before);
+
+    let mut trail = Trail::begin(&stage.lab).await?;
+    let (start, clock) = (Instant::now(), Timestamp::now());
+    let operator = stage.operator(&format!("{}s", resync.as_secs())).await?;
+    let listed = async {
+        while operator.get("/readyz").await?.0 != 200 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        loop {
+            let lists = trail.calls().await?.azure.get("credential.list").copied();
+            if lists.unwrap_or_default() >= fleet.identities() {
+                return anyhow::Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LIMIT, listed).await??;
+    let azure = stage.lab.emulator().requests(0).await?;
+    let last = azure.iter().rev().find(|request| request.is_operators());
+    let last: Option<Timestamp> = last.and_then(|request| request.time.as_str()?.parse().ok());
+    let ready = last.map_or(start.elapsed(), |last| {
+        last.duration_since(clock).unsigned_abs()
+    });
+    sleep(Duration::from_secs(20).saturating_sub(start.elapsed())).await;
+    let restart_writes = trail.calls().await?.writes();
+
+    let mut trail = Trail::begin(&stage.lab).await?;
+    let before = operator.processor_time()?;
+    sleep(resync * rounds).await;
+    let processor = operator.processor_time()?.saturating_sub(before) / rounds;
+    let calls = trail.calls().await?.clone();
+    ensure!(
+        fleet.ready(&stage.client).await? == fleet.objects,
+        "not all are ready any more"
+    );
+    let lists = calls
+        .azure
+        .get("credential.list")
+        .copied()
+        .unwrap_or_default();
+    let rest = Rest {
+        memory: operator.memory()?,
+        ready,
+        restart_writes,
+        processor,
+        writes: calls.writes(),
+        lists: lists as f64 / f64::from(rounds) / fleet.identities() as f64,
+        resync: format!("in {rounds} resyncs of {} s: {calls}", resync.as_secs()),
+    };
+    Ok((operator, rest))
+}
+
+pub fn report(report: &mut Report, fleet: &Fleet, rest: &Rest) {
+    let what = format!("{} objects", fleet.objects);
+    report.add(
+        format!("{what}, converged: restart, writes"),
+        rest.restart_writes as f64,
+        "",
+        Some(Goal::AtMost(0.0)),
+        "in the first 20 s",
+    );
+    report.add(
+        format!("{what}, converged: restart, time to ready"),
+        rest.ready.as_secs_f64(),
+        "s",
+        Some(Goal::AtMost(5.0)),
+        "from the start of the process until the last identity was looked at",
+    );
+    report.add(
+        format!("{what}, steady: writes"),
+        rest.writes as f64,
+        "",
+        Some(Goal::AtMost(0.0)),
+        rest.resync.clone(),
+    );
+    report.add(
+        format!("{what}, steady: LISTs per identity and resync"),
+        rest.lists,
+        "",
+        Some(Goal::AtMost(1.05)),
+        "",
+    );
+}

@@ -1,0 +1,101 @@
+//! What the operator costs, beside what it must cost: one run on the real control plane and the emulator, a table,
+//! and the same figures as JSON.
+
+#![allow(clippy::cast_precision_loss, reason = "figures, not money")]
+
+mod bare;
+mod calls;
+mod figures;
+mod fleet;
+mod report;
+mod stage;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use figures::{account, by_hand, cold, growth, latency, rest, throttle};
+use fleet::Fleet;
+use report::Report;
+
+#[derive(Parser)]
+struct Args {
+    /// Only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Objects of the fleet.
+    #[arg(long, default_value_t = 1_000)]
+    objects: usize,
+    /// Further sizes of it, to see how cost grows.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 10_000])]
+    sizes: Vec<usize>,
+    /// Of operator and bare client, in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Objects that the bare client works on at a time.
+    #[arg(long, default_value_t = airflow_workload_identity::client::AT_ONCE)]
+    at_once: usize,
+    /// The same figures for machines.
+    #[arg(long, default_value = "target/bench/report.json")]
+    report: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Latency,
+    Fleet,
+    Growth,
+    Throttle,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut report = Report {
+        machine: report::machine(),
+        command: std::env::args()
+            .skip(1)
+            .fold("make bench".to_owned(), |all, arg| format!("{all} {arg}")),
+        figures: Vec::new(),
+    };
+    println!("{}", report.machine);
+    let is_asked = |part| args.only.is_empty() || args.only.contains(&part);
+    if is_asked(Part::Latency) {
+        latency::measure(&mut report, 200).await?;
+    }
+    let mut sizes = Vec::new();
+    if is_asked(Part::Fleet) {
+        let fleet = Fleet::of("fleet", args.objects);
+        let mut converged = cold::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
+        let each = converged.cold.time.as_secs_f64() / args.objects as f64;
+        let (operator, seen) = rest::observe(
+            &converged.stage,
+            &fleet,
+            converged.operator,
+            Duration::from_secs(20),
+            3,
+        )
+        .await?;
+        rest::report(&mut report, &fleet, &seen);
+        sizes.push(growth::Size::new(&fleet, &converged.cold, &seen));
+        converged.operator = operator;
+        account::measure(&mut report, &fleet, &converged, args.at_once).await?;
+        drop(converged);
+        by_hand::measure(&mut report, 8, each).await?;
+    }
+    if is_asked(Part::Throttle) {
+        throttle::measure(&mut report).await?;
+    }
+    if is_asked(Part::Growth) {
+        for objects in args.sizes {
+            sizes.push(growth::size(objects, Duration::from_secs(60)).await?);
+        }
+        sizes.sort_by_key(|size| size.objects);
+        growth::report(&mut report, &sizes);
+    }
+    println!("\n{}", report.table());
+    report.write(&args.report)?;
+    println!("The same as JSON: {}", args.report.display());
+    Ok(())
+}
