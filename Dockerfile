@@ -23,11 +23,12 @@ RUN set -eu; \
 # Cargo looks at every member of the workspace, also at those that it does not compile.
 COPY Cargo.toml Cargo.lock ./
 COPY tests/azure-emulator/Cargo.toml tests/azure-emulator/
+COPY tests/bench/Cargo.toml tests/bench/
 COPY tests/fuzz/Cargo.toml tests/fuzz/
 COPY tests/lab/Cargo.toml tests/lab/
 COPY tests/simulation/Cargo.toml tests/simulation/
 RUN set -eu; \
-    for part in . tests/azure-emulator tests/fuzz tests/lab tests/simulation; do \
+    for part in . tests/azure-emulator tests/bench tests/fuzz tests/lab tests/simulation; do \
       mkdir -p $part/src; \
       touch $part/src/lib.rs; \
     done; \

@@ -210,7 +210,7 @@ impl<T> State<T> {
     }
 }
 
-/// Keeps the later of two. An entry of the same version stays: it may know more by now.
+/// Keeps the later of two. Of the same version, what was written or looked at knows more than a watch.
 fn put<T>(kept: &mut Kept<T>, metadata: &ObjectMeta, value: impl FnOnce() -> T) {
     let (namespace, name) = key(metadata);
     let version = version(metadata);
@@ -222,12 +222,9 @@ fn put<T>(kept: &mut Kept<T>, metadata: &ObjectMeta, value: impl FnOnce() -> T) 
 }
 
 fn put_entry<T>(kept: &mut Kept<T>, namespace: &str, name: &str, entry: Entry<T>) {
-    if !kept.contains_key(namespace) {
-        kept.insert(namespace.to_owned(), BTreeMap::new());
-    }
     let objects = kept.entry(namespace.to_owned()).or_default();
     let known = objects.get(name);
-    if known.is_none_or(|known| known.version < entry.version) {
+    if known.is_none_or(|known| known.version <= entry.version) {
         objects.insert(name.to_owned(), entry);
     }
 }
@@ -244,4 +241,111 @@ fn version(metadata: &ObjectMeta) -> u64 {
     version
         .and_then(|version| version.parse().ok())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    /// An object at a version; what is kept of it is that version.
+    fn object(name: &str, version: u64) -> ConfigMap {
+        let metadata = ObjectMeta {
+            namespace: Some("airflow".into()),
+            name: Some(name.into()),
+            resource_version: Some(version.to_string()),
+            ..ObjectMeta::default()
+        };
+        ConfigMap {
+            metadata,
+            ..ConfigMap::default()
+        }
+    }
+
+    fn tell(watched: &Watched<u64>, events: impl IntoIterator<Item = Event<ConfigMap>>) {
+        for event in events {
+            watched.apply(&event, |object| version(&object.metadata));
+        }
+    }
+
+    fn list(objects: &[(&str, u64)]) -> Vec<Event<ConfigMap>> {
+        let listed = objects
+            .iter()
+            .map(|(name, at)| Event::InitApply(object(name, *at)));
+        let events = [Event::Init].into_iter().chain(listed);
+        events.chain([Event::InitDone]).collect()
+    }
+
+    fn write(watched: &Watched<u64>, name: &str, version: u64) {
+        watched.written(&object(name, version).metadata, version);
+    }
+
+    fn seen(watched: &Watched<u64>) -> Vec<(String, u64)> {
+        let all = watched.in_namespace("airflow").into_iter();
+        all.map(|(name, version)| (name, *version)).collect()
+    }
+
+    fn expect(watched: &Watched<u64>, expected: &[(&str, u64)]) {
+        let expected = expected.iter().map(|(name, at)| ((*name).to_owned(), *at));
+        assert_eq!(seen(watched), expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_is_seen_of_a_list_before_it_is_complete() {
+        let watched = Watched::default();
+        tell(&watched, [Event::Init, Event::InitApply(object("a", 1))]);
+        expect(&watched, &[]);
+        assert!(watched.filled().now_or_never().is_none());
+        tell(&watched, [Event::InitDone]);
+        expect(&watched, &[("a", 1)]);
+        assert!(watched.filled().now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_was_written_is_seen_at_once_and_an_older_event_does_not_take_it_back() {
+        let watched = Watched::default();
+        tell(&watched, list(&[("a", 1)]));
+        write(&watched, "a", 5);
+        write(&watched, "b", 6);
+        expect(&watched, &[("a", 5), ("b", 6)]);
+        tell(&watched, [Event::Apply(object("a", 3))]);
+        expect(&watched, &[("a", 5), ("b", 6)]);
+        tell(&watched, [Event::Apply(object("a", 7))]);
+        expect(&watched, &[("a", 7), ("b", 6)]);
+    }
+
+    #[test]
+    fn what_was_deleted_is_gone_and_a_late_answer_to_a_write_does_not_bring_it_back() {
+        let watched = Watched::default();
+        tell(&watched, list(&[("a", 1)]));
+        tell(&watched, [Event::Delete(object("a", 4))]);
+        write(&watched, "a", 3);
+        expect(&watched, &[]);
+        // Made anew.
+        write(&watched, "a", 8);
+        expect(&watched, &[("a", 8)]);
+    }
+
+    #[test]
+    fn a_deletion_of_before_does_not_take_what_was_made_anew() {
+        let watched = Watched::default();
+        tell(&watched, list(&[("a", 1)]));
+        write(&watched, "a", 8);
+        tell(&watched, [Event::Delete(object("a", 4))]);
+        expect(&watched, &[("a", 8)]);
+    }
+
+    #[test]
+    fn a_new_list_drops_what_it_does_not_hold_but_for_what_was_written_since_it_began() {
+        let watched = Watched::default();
+        tell(&watched, list(&[("gone", 1), ("old", 2)]));
+        write(&watched, "old", 5);
+        tell(&watched, [Event::Init, Event::InitApply(object("old", 5))]);
+        write(&watched, "old", 9);
+        write(&watched, "new", 10);
+        tell(&watched, [Event::InitDone]);
+        expect(&watched, &[("new", 10), ("old", 9)]);
+    }
 }

@@ -11,6 +11,7 @@ mod bad_input;
 mod chart;
 mod conflicts;
 mod conformance;
+mod cost;
 mod crowd;
 mod deploy;
 mod doctor;
