@@ -67,8 +67,6 @@ struct Memory {
     attempts: u32,
     /// How many passes wrote something lately, and when the last of them did.
     writes: Option<(u32, Instant)>,
-    /// The object after our last write: the watch may still show an older one.
-    written: Option<AirflowWorkloadIdentity>,
 }
 
 impl Context {
@@ -152,7 +150,8 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
         return Next::requeue(rest);
     }
-    let object = context.memory(&uid, |memory| newest(watched, memory.written.as_ref()));
+    let objects = &context.sources.stores.objects;
+    let object = objects.newest(watched);
 
     let passes = &context.passes;
     let _running = passes.begin();
@@ -187,7 +186,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
             .clone_from(&outcome.version);
         let written = write_status(&context.sinks.client, &latest, &after);
         match passes.time(Phase::Status, written).await {
-            Ok(written) => context.memory(&uid, |memory| memory.written = Some(written)),
+            Ok(written) => objects.written(written),
             Err(problem) => {
                 tracing::warn!("{}", headline(&problem.message));
                 problems.push(problem);
@@ -282,22 +281,4 @@ fn wake_siblings(context: &Context, snapshot: &Snapshot, plan: &Plan, outcome: &
             let _ = context.wake.unbounded_send(sibling);
         }
     }
-}
-
-/// Resource versions of one object are ordered numbers.
-/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
-fn newest(
-    watched: &AirflowWorkloadIdentity,
-    written: Option<&AirflowWorkloadIdentity>,
-) -> AirflowWorkloadIdentity {
-    let version = |object: &AirflowWorkloadIdentity| -> u64 {
-        object
-            .resource_version()
-            .and_then(|version| version.parse().ok())
-            .unwrap_or_default()
-    };
-    written
-        .filter(|written| version(written) > version(watched))
-        .unwrap_or(watched)
-        .clone()
 }

@@ -19,7 +19,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher},
+    runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -135,13 +135,8 @@ impl Watches {
         let controller = all.name("controller", None);
         let grants = Api::all(client.clone());
         let namespaces = Api::all(client.clone());
-        let names = Watched::default();
-        let (store, mut writer) = reflector::store();
-        let kept = names.clone();
-        let object_events = all.watch(scope.api(client), everything.clone(), move |event| {
-            writer.apply_watcher_event(event);
-            kept.apply(event, |_| ());
-        });
+        let (objects, keep) = Objects::watched();
+        let object_events = all.watch(scope.api(client), everything.clone(), keep);
         let (grants, grant_events) = all.keep(grants, everything.clone(), Clone::clone);
         let labels = |namespace: &PartialObjectMeta<Namespace>| namespace.labels().clone();
         let (namespaces, namespace_events) = all.keep(namespaces, named, labels);
@@ -181,7 +176,7 @@ impl Watches {
             names: all.names,
             broken: all.broken,
             stores: Stores {
-                objects: Objects { store, names },
+                objects,
                 grants,
                 namespaces,
                 accounts,

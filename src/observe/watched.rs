@@ -236,7 +236,7 @@ fn key(metadata: &ObjectMeta) -> (&str, &str) {
 
 /// Resource versions of one kind are numbers, and ordered.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
-fn version(metadata: &ObjectMeta) -> u64 {
+pub(super) fn version(metadata: &ObjectMeta) -> u64 {
     let version = metadata.resource_version.as_ref();
     version
         .and_then(|version| version.parse().ok())

@@ -79,9 +79,11 @@ fn what_a_secret_holds_that_cannot_be_read_is_told_nowhere() {
         let value = String::from_utf8(data[KEY].0.clone()).unwrap();
 
         garbles.store(true, Ordering::Relaxed);
+        // It is read again when it has changed.
         world
-            .prod(json!({ "pods": { "connections": "None" } }))
-            .await;
+            .kubectl(&format!("annotate secret {SECRET} touched=yes"))
+            .await
+            .unwrap();
         let message = world
             .until("prod", "ConnectionsWritten", "False", "ClusterError")
             .await;

@@ -134,7 +134,16 @@ impl Entry {
         id: &IdentityId,
     ) -> Result<View, AzureError> {
         let sent = Instant::now();
-        let credentials = azure.credentials(id).await?;
+        let credentials = match azure.credentials(id).await {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                // What cannot be listed can perhaps be read: then that is what is to be told.
+                if self.identity.is_none() && error.kind != AzureErrorKind::Throttled {
+                    self.identity = azure.identity(id).await.ok();
+                }
+                return Err(error);
+            }
+        };
         self.reads.passed(sent);
         let mut anchors = self.anchors.iter();
         let is_the_same = anchors.any(|name| credentials.iter().any(|c| c.is_named(name)));

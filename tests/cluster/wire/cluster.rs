@@ -36,10 +36,6 @@ fn new_secret(seen: &Seen) -> bool {
     all(seen) && seen.method == Method::POST && seen.path.ends_with("/secrets")
 }
 
-fn one_secret(seen: &Seen) -> bool {
-    all(seen) && seen.method == Method::GET && seen.path.contains("/secrets/prod")
-}
-
 fn annotation(seen: &Seen) -> bool {
     all(seen) && seen.method == Method::PATCH && seen.path.contains("/serviceaccounts/")
 }
@@ -88,8 +84,6 @@ static WRITES: &[Row] = &[
     Row { name: "wire-secret-cut-short", hits: new_secret, fate: cut_short, told: Nothing, most: ONCE },
     Row { name: "wire-secret-409", hits: new_secret, fate: conflict, told: Ready("ClusterError", "cannot write Secret"), most: BACKOFF },
     Row { name: "wire-secret-500", hits: new_secret, fate: internal_error, told: Ready("ClusterError", "500"), most: BACKOFF },
-    Row { name: "wire-secret-read-503", hits: one_secret, fate: unavailable, told: Ready("ClusterError", "cannot read Secret"), most: BACKOFF },
-    Row { name: "wire-secret-read-garbage", hits: one_secret, fate: garbage, told: Ready("ClusterError", "cannot read Secret"), most: BACKOFF },
     Row { name: "wire-account-reset", hits: annotation, fate: reset, told: Ready("ClusterError", "cannot annotate"), most: BACKOFF },
     Row { name: "wire-account-503", hits: annotation, fate: unavailable, told: Ready("ClusterError", "503"), most: BACKOFF },
     Row { name: "wire-account-cut-short", hits: annotation, fate: cut_short, told: Nothing, most: 2 },
