@@ -45,6 +45,9 @@ use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
 
+/// Passes at a time. Each holds all that was seen for it, and may wait for its turn to write to an identity.
+const PASSES: u16 = 256;
+
 /// How long events may still go out when all passes are over.
 const LAST_NEWS: Duration = Duration::from_secs(2);
 
@@ -138,7 +141,11 @@ async fn run_scope(
         }
     });
     let controller = Controller::for_stream(watches.objects, stores.objects.store.clone())
-        .with_config(Config::default().debounce(Duration::from_millis(50)))
+        .with_config(
+            Config::default()
+                .debounce(Duration::from_millis(50))
+                .concurrency(PASSES),
+        )
         .watches_stream(watches.grants, on(&stores, |s, _| triggers::of_grant(s)))
         .watches_stream(watches.namespaces, on(&stores, triggers::of_namespace))
         .watches_stream(watches.accounts, on(&stores, triggers::of_account))

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::entry::ARRIVES;
 use self::entry::{Entry, Owner, paused};
@@ -27,8 +27,8 @@ use crate::{
 /// What was listed longer ago is listed again before it is written to: what stood there when the
 /// write was decided must still stand there.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long one write keeps its turn when Azure is busy or slow; then others have theirs, and the
-/// object says what it waits for.
+/// How long one write waits for its turn, and how long it keeps it when Azure is busy or slow; then others
+/// have theirs, and the object says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// First and longest wait for another writer.
 const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -214,7 +214,10 @@ impl Identities {
     /// time only if what it was decided on still stands.
     async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), AzureError> {
         let owner = self.owner(id);
-        let _turn = owner.turn.lock().await;
+        // Passes are few, and others have something to do elsewhere.
+        let Ok(_turn) = timeout(PATIENCE, owner.turn.lock()).await else {
+            return Err(paused(BUSY.1));
+        };
         let give_up = Instant::now() + PATIENCE;
         let mut busy = BUSY.0;
         loop {
