@@ -26,11 +26,12 @@ pub fn covers(
     identity: &IdentityId,
     namespace: &Namespace,
 ) -> bool {
-    grant
-        .identities
-        .iter()
-        .any(|granted| is_granted(granted, identity))
-        && matches(&grant.namespaces, namespace)
+    // Most grants are of other namespaces, and a name is soon compared.
+    matches(&grant.namespaces, namespace)
+        && grant
+            .identities
+            .iter()
+            .any(|granted| is_granted(granted, identity))
 }
 
 /// Whether one of `grants`, all of which cover the identity and the namespace, covers the account.

@@ -220,13 +220,12 @@ impl Stores {
         namespace: &str,
     ) -> Vec<AzureIdentityGrantSpec> {
         let namespace = self.namespace(namespace);
-        let grants = self.grants.all();
+        let covers = |grant: &AzureIdentityGrant| grant::covers(&grant.spec, identity, &namespace);
+        let grants = self
+            .grants
+            .select(|grant| grant.0.as_ref().is_ok_and(covers));
         let readable = grants.iter().filter_map(|grant| grant.0.as_ref().ok());
-        readable
-            .map(|grant| &grant.spec)
-            .filter(|spec| grant::covers(spec, identity, &namespace))
-            .cloned()
-            .collect()
+        readable.map(|grant| grant.spec.clone()).collect()
     }
 
     fn namespace(&self, name: &str) -> grant::Namespace {

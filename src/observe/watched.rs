@@ -161,6 +161,14 @@ impl<T> Watched<T> {
         entries.map(|entry| entry.value.clone()).collect()
     }
 
+    /// All that satisfy `predicate`.
+    pub fn select(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let state = self.read();
+        let entries = state.kept.values().flat_map(BTreeMap::values);
+        let selected = entries.filter(|entry| predicate(&entry.value));
+        selected.map(|entry| entry.value.clone()).collect()
+    }
+
     /// Waits until all objects were listed once.
     pub async fn filled(&self) {
         loop {

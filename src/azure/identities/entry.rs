@@ -1,7 +1,7 @@
 //! One identity: what is known of it, and the pace at which Azure wants to be asked.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ pub const ARRIVES: Duration = Duration::from_secs(15);
 pub(super) struct Owner {
     pub turn: tokio::sync::Mutex<()>,
     pub entry: tokio::sync::Mutex<Entry>,
-    known: Mutex<Option<Listed>>,
+    known: Mutex<Option<Arc<Listed>>>,
 }
 
 impl Owner {
@@ -77,7 +77,7 @@ pub(super) struct Entry {
     /// Credentials that were there before the identity was read last: as long as one of them is, it
     /// is still the same identity.
     anchors: Vec<String>,
-    listed: Option<Listed>,
+    listed: Option<Arc<Listed>>,
     failed: Option<(Instant, AzureError)>,
     /// Since when every write has an answer, as far as this process knows.
     quiet: Instant,
@@ -157,12 +157,12 @@ impl Entry {
         };
         self.identity = Some(identity);
         let is_unsettled = sent < self.quiet + ARRIVES;
-        self.listed = Some(Listed {
+        self.listed = Some(Arc::new(Listed {
             at: Instant::now(),
             identity,
             credentials: credentials.clone(),
             is_unsettled,
-        });
+        }));
         self.failed = None;
         Ok(View {
             identity: Ok(identity),
@@ -203,13 +203,14 @@ impl Entry {
         // An identity that was made anew since the last look has it now, too.
         self.anchors.retain(|name| !credential.is_named(name));
         if let Some(listed) = &mut self.listed {
-            listed.credentials.push(credential);
+            Arc::make_mut(listed).credentials.push(credential);
         }
     }
 
     pub fn deleted(&mut self, name: &str) {
         if let Some(listed) = &mut self.listed {
-            listed.credentials.retain(|c| !c.is_named(name));
+            let credentials = &mut Arc::make_mut(listed).credentials;
+            credentials.retain(|c| !c.is_named(name));
         }
     }
 }
