@@ -78,9 +78,10 @@ pub struct Trail<'lab> {
     read: u64,
     last_azure: u64,
     calls: Calls,
-    /// When it asked anything last, and when it wrote anything last, events aside.
-    pub last: Option<Timestamp>,
+    /// When it wrote anything last, events aside.
     pub last_write: Option<Timestamp>,
+    /// When it annotated a ServiceAccount last: what comes after its credential.
+    pub last_annotation: Option<Timestamp>,
 }
 
 impl<'lab> Trail<'lab> {
@@ -100,8 +101,8 @@ impl<'lab> Trail<'lab> {
             read,
             last_azure,
             calls: Calls::default(),
-            last: None,
             last_write: None,
+            last_annotation: None,
         })
     }
 
@@ -153,9 +154,11 @@ impl<'lab> Trail<'lab> {
             return Ok(());
         }
         let at = Some(entry.time.parse()?);
-        self.last = self.last.max(at);
         if entry.is_write() {
             self.last_write = self.last_write.max(at);
+            if entry.resource == "serviceaccounts" {
+                self.last_annotation = self.last_annotation.max(at);
+            }
         }
         let mut kind = format!("{} {}", entry.verb, entry.resource);
         if !entry.subresource.is_empty() {

@@ -37,7 +37,7 @@ pub async fn measure(
     trail.until_quiet().await?;
     let ready = fleet.ready(&stage.client).await?;
     ensure!(ready == fleet.objects, "only {ready} are ready");
-    let end = trail.last_write.context("it wrote nothing")?;
+    let end = trail.last_annotation.context("it annotated nothing")?;
     let time = end.duration_since(start).unsigned_abs();
     let calls = trail.calls().await?.clone();
 
@@ -52,7 +52,7 @@ pub async fn measure(
     let bare: Duration = Timestamp::now().duration_since(start).unsigned_abs();
     report.add(
         format!(
-            "one account more for each of {} objects: time ÷ bare client",
+            "one account more for each of {} objects: time until all are federated ÷ bare client",
             fleet.objects
         ),
         time.as_secs_f64() / bare.as_secs_f64(),
