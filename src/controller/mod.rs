@@ -153,6 +153,7 @@ async fn run_scope(
         .watches_stream(watches.deployments, on(&stores, triggers::of_workload))
         .watches_stream(watches.stateful_sets, on(&stores, triggers::of_workload))
         .watches_stream(watches.configs, on(&stores, triggers::of_config))
+        // A pod wakes nobody, but its watch has to be polled.
         .watches_stream(watches.pods, |_| Vec::new())
         .reconcile_on(stream::select(woken, beats))
         .graceful_shutdown_on(async move {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     future::poll_fn,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -232,6 +233,17 @@ impl Watches {
     }
 }
 
+/// What can be watched.
+trait Kind:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
 /// What all watches of a scope share.
 struct Builder<'a> {
     scope: &'a Scope,
@@ -250,13 +262,7 @@ impl Builder<'_> {
         parse: impl Fn(&K) -> T + Send + 'static,
     ) -> (Watched<T>, Events<K>)
     where
-        K: Resource<DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
+        K: Kind,
         T: Send + Sync + 'static,
     {
         let watched = Watched::default();
@@ -268,21 +274,12 @@ impl Builder<'_> {
     /// The stream of all objects that came, changed or went, which `keep` is told of before. A watch
     /// that breaks is resumed here; its error goes no further, because one error makes the controller
     /// hold back all of its triggers for up to a minute.
-    fn watch<K>(
+    fn watch<K: Kind>(
         &mut self,
         api: Api<K>,
         config: watcher::Config,
         mut keep: impl FnMut(&watcher::Event<K>) + Send + 'static,
-    ) -> Events<K>
-    where
-        K: Resource<DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    ) -> Events<K> {
         let kind = K::plural(&()).into_owned();
         let name = self.name(&kind, config.label_selector.as_deref());
         self.names.push(name.clone());

@@ -7,6 +7,7 @@ mod exchange;
 mod fields;
 mod guard;
 mod issuer;
+mod objects;
 mod pods;
 mod reader_role;
 mod secret;
@@ -30,12 +31,13 @@ pub use discovery::{
 pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use guard::Guarded;
 pub use issuer::IssuerSource;
+pub use objects::Objects;
 pub use pods::{Pod, PodContainer, PodOwner, RUNNING, Restartable, WatchedPod, main_container};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,
 };
 pub use secret::{SecretState, WatchedSecret, checksum};
-pub use stores::{Objects, Stores};
+pub use stores::Stores;
 pub use watched::Watched;
 
 use crate::{

@@ -1,24 +1,20 @@
 //! What is watched: one read-only view over all of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use kube::{
-    Resource, ResourceExt,
-    runtime::{
-        reflector::{self, ObjectRef, Store},
-        watcher::Event,
-    },
-};
+use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
     Account, Discovery, Existing, Guarded, Pod, PodOwner, Restartable, WatchedAccount, WatchedPod,
     WatchedSecret, WatchedWorkload,
     discovery::{self, Inventory, Template},
-    named_identity, records,
-    watched::{Watched, version},
+    named_identity,
+    objects::{Object, Objects},
+    records,
+    watched::Watched,
 };
 use crate::{
     api::{
@@ -29,104 +25,6 @@ use crate::{
     model::{IdentityId, Issuer, Subject},
     secrets::wanted_secrets,
 };
-
-type Object = Guarded<AirflowWorkloadIdentity>;
-
-/// Our objects: kube's own store, which its controller reads, and their names by namespace.
-#[derive(Clone)]
-pub struct Objects {
-    /// By reference.
-    pub store: Store<Object>,
-    /// Filled beside it.
-    names: Watched<()>,
-    /// As the operator wrote them last, by uid, until the watch has told of it.
-    written: Arc<Mutex<HashMap<String, AirflowWorkloadIdentity>>>,
-}
-
-impl Objects {
-    /// None yet, and what takes them from the watch.
-    pub fn watched() -> (Self, impl FnMut(&Event<Object>) + Send + 'static) {
-        let (store, mut writer) = reflector::store();
-        let objects = Self {
-            store,
-            names: Watched::default(),
-            written: Arc::default(),
-        };
-        let (names, written) = (objects.names.clone(), objects.written.clone());
-        let keep = move |event: &Event<Object>| {
-            writer.apply_watcher_event(event);
-            names.apply(event, |_| ());
-            if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = event {
-                let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-                let uid = object.meta().uid.as_deref().unwrap_or_default();
-                let is_told = |written: &AirflowWorkloadIdentity| {
-                    version(object.meta()) >= version(&written.metadata)
-                };
-                if written.get(uid).is_some_and(is_told) {
-                    written.remove(uid);
-                }
-            }
-        };
-        (objects, keep)
-    }
-
-    /// Takes what the operator has just written, as the API server answered.
-    pub fn written(&self, mut object: AirflowWorkloadIdentity) {
-        object.metadata.managed_fields = None;
-        let uid = object.metadata.uid.clone().unwrap_or_default();
-        let reference = ObjectRef::from_obj(&Guarded(Ok(object.clone())));
-        let is_told = |known: &Object| version(known.meta()) >= version(&object.metadata);
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self
-            .store
-            .get(&reference)
-            .is_some_and(|known| is_told(&known))
-        {
-            written.insert(uid, object);
-        }
-    }
-
-    /// The object as it is, if the operator wrote it after what the watch has told.
-    #[must_use]
-    pub fn newest(&self, watched: &AirflowWorkloadIdentity) -> AirflowWorkloadIdentity {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = watched.metadata.uid.as_deref().unwrap_or_default();
-        let newer = |written: &&AirflowWorkloadIdentity| {
-            version(&written.metadata) > version(&watched.metadata)
-        };
-        written.get(uid).filter(newer).unwrap_or(watched).clone()
-    }
-
-    /// Waits until all were listed once.
-    pub async fn filled(&self) {
-        self.names.filled().await;
-    }
-
-    /// All there are.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Object>> {
-        self.store.state()
-    }
-
-    fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
-        let names = self.names.in_namespace(namespace).into_iter();
-        names
-            .filter_map(|(name, _)| self.store.get(&ObjectRef::new(&name).within(namespace)))
-            .collect()
-    }
-
-    /// These are all there are.
-    #[must_use]
-    pub fn listed(objects: Vec<Object>) -> Self {
-        let (listed, mut keep) = Self::watched();
-        keep(&Event::Init);
-        for object in objects {
-            keep(&Event::InitApply(object));
-        }
-        keep(&Event::InitDone);
-        listed
-    }
-}
 
 /// All of it, filled by the controller's watches.
 #[derive(Clone)]

@@ -83,20 +83,11 @@ impl Bare {
         at_once: usize,
         status: &AirflowWorkloadIdentityStatus,
     ) -> Result<Duration> {
-        let identities = identities(fleet);
-        let start = Instant::now();
-        let work = fleet.members().map(|member| {
-            let identity = Arc::clone(&identities[&member.identity]);
-            async move {
-                self.object(&member, fleet.accounts, &identity, status)
-                    .await
-            }
-        });
-        stream::iter(work)
-            .buffer_unordered(at_once)
-            .try_collect::<()>()
-            .await?;
-        Ok(start.elapsed())
+        let work = async |member: Member, identity: Arc<Identity>| {
+            self.object(&member, fleet.accounts, &identity, status)
+                .await
+        };
+        for_each(fleet, at_once, work).await
     }
 
     /// Everything that one more account of each object takes.
@@ -106,25 +97,16 @@ impl Bare {
         at_once: usize,
         status: &AirflowWorkloadIdentityStatus,
     ) -> Result<Duration> {
-        let identities = identities(fleet);
-        let start = Instant::now();
-        let work = fleet.members().map(|member| {
-            let identity = Arc::clone(&identities[&member.identity]);
-            async move {
-                let client_id = self.client_id(&member, &identity).await?;
-                self.status(&member, status).await?;
-                let account = &member.accounts(fleet.accounts + 1)[fleet.accounts];
-                self.federate(&member, account, &identity).await?;
-                self.annotate(&member, account, &client_id).await?;
-                self.status(&member, status).await?;
-                anyhow::Ok(())
-            }
-        });
-        stream::iter(work)
-            .buffer_unordered(at_once)
-            .try_collect::<()>()
-            .await?;
-        Ok(start.elapsed())
+        let work = async |member: Member, identity: Arc<Identity>| {
+            let client_id = self.client_id(&member, &identity).await?;
+            self.status(&member, status).await?;
+            let account = &member.accounts(fleet.accounts + 1)[fleet.accounts];
+            self.federate(&member, account, &identity).await?;
+            self.annotate(&member, account, &client_id).await?;
+            self.status(&member, status).await?;
+            Ok(())
+        };
+        for_each(fleet, at_once, work).await
     }
 
     async fn object(
@@ -239,11 +221,26 @@ impl Bare {
     }
 }
 
-fn identities(fleet: &Fleet) -> BTreeMap<String, Arc<Identity>> {
-    fleet
+/// Does the work of each object, so many at a time, and says how long it took.
+async fn for_each(
+    fleet: &Fleet,
+    at_once: usize,
+    work: impl AsyncFn(Member, Arc<Identity>) -> Result<()>,
+) -> Result<Duration> {
+    let identities: BTreeMap<String, Arc<Identity>> = fleet
         .members()
         .map(|member| (member.identity, Arc::default()))
-        .collect()
+        .collect();
+    let start = Instant::now();
+    let all = fleet.members().map(|member| {
+        let identity = Arc::clone(&identities[&member.identity]);
+        work(member, identity)
+    });
+    stream::iter(all)
+        .buffer_unordered(at_once)
+        .try_collect::<()>()
+        .await?;
+    Ok(start.elapsed())
 }
 
 fn params() -> PatchParams {
