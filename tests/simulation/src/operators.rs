@@ -59,11 +59,20 @@ impl LinkState {
             self.let_in.insert(let_in, Instant::now());
         }
     }
+
+    /// It slept for so long. A pass that it was in the middle of has not become any older.
+    fn resumes(&mut self, length: Duration) {
+        self.resumed_at = Some(Instant::now());
+        self.is_stopped = false;
+        for at in self.let_in.values_mut() {
+            *at += length;
+        }
+    }
 }
 
 /// The plural of the grants.
 const GRANTS: &str = "azureidentitygrants";
-/// A pass takes no longer, but where several of its requests are answered late.
+/// A pass takes no longer, but where several of its requests are answered late, or the process sleeps.
 pub const PASS: Duration = Duration::from_secs(60);
 
 /// What is told now is known when the process has had time to read it.
@@ -390,8 +399,7 @@ impl Operators {
         tokio::spawn(async move {
             sleep(length).await;
             link.world.tell(|| format!("{} goes on", link.name));
-            link.state().resumed_at = Some(Instant::now());
-            link.state().is_stopped = false;
+            link.state().resumes(length);
             link.turned.notify_waiters();
         });
     }
