@@ -76,12 +76,21 @@ impl Outcome {
     }
 }
 
-/// Carries the plan out. `ahead` is the status that is written before the first effect that has to be on record.
+/// What is written before the first effect that has to be on record.
+pub struct Ahead {
+    /// It.
+    pub status: AirflowWorkloadIdentityStatus,
+    /// Whether the last status may be there although its write failed: then the object as it is known may have
+    /// credentials on record that it has no longer.
+    pub is_in_doubt: bool,
+}
+
+/// Carries the plan out.
 pub async fn apply(
     sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     plan: &Plan,
-    ahead: &AirflowWorkloadIdentityStatus,
+    ahead: &Ahead,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut written = object.clone();
@@ -133,7 +142,7 @@ async fn prepare(
     sinks: &Sinks,
     object: &mut AirflowWorkloadIdentity,
     plan: &Plan,
-    ahead: &AirflowWorkloadIdentityStatus,
+    ahead: &Ahead,
 ) -> Result<(), Problem> {
     // Asked before each write: any of them may take long enough for another replica to lead.
     let may_write = || sinks.mandate.is_valid().then_some(()).ok_or_else(stopping);
@@ -145,9 +154,10 @@ async fn prepare(
         may_write()?;
         sinks.history.remember(issuer).await?;
     }
-    if is_news(object, plan) {
+    let leaves_traces = plan.puts_credentials() || plan.writes_reader_role();
+    if leaves_traces && (ahead.is_in_doubt || is_news(object, plan)) {
         may_write()?;
-        *object = cluster::write_status(&sinks.client, object, ahead).await?;
+        *object = cluster::write_status(&sinks.client, object, &ahead.status).await?;
     }
     Ok(())
 }

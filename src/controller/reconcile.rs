@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     api::AirflowWorkloadIdentity,
-    apply::{Outcome, Sinks, StepResult, apply, write_status},
+    apply::{Ahead, Outcome, Sinks, StepResult, apply, write_status},
     azure::ARRIVES,
     observe::{Snapshot, Sources, observe},
     plan::{Action, Plan, plan},
@@ -67,6 +67,8 @@ struct Memory {
     attempts: u32,
     /// How many passes wrote something lately, and when the last of them did.
     writes: Option<(u32, Instant)>,
+    /// Whether it is not known if the last status was written.
+    is_in_doubt: bool,
 }
 
 impl Context {
@@ -156,7 +158,10 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let passes = &context.passes;
     let _running = passes.begin();
     let (snapshot, plan) = prepare(&object, context).await;
-    let ahead = status(&snapshot, &plan, &Outcome::default(), Timestamp::now());
+    let ahead = Ahead {
+        status: status(&snapshot, &plan, &Outcome::default(), Timestamp::now()),
+        is_in_doubt: context.memory(&uid, |memory| memory.is_in_doubt),
+    };
     let applied = apply(&context.sinks, &object, &plan, &ahead);
     let outcome = passes.time(Phase::Apply, applied).await;
     let mut problems = problems(&plan, &outcome);
@@ -178,6 +183,9 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
     let mut is_told = true;
+    if outcome.failed.is_some() {
+        context.memory(&uid, |memory| memory.is_in_doubt = true);
+    }
     if !outcome.gone && object.status.as_ref() != Some(&after) {
         let mut latest = object.clone();
         latest
@@ -193,6 +201,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
                 is_told = false;
             }
         }
+        context.memory(&uid, |memory| memory.is_in_doubt = !is_told);
     }
     passes.count(wrote, &problems);
     let turns = if is_told && !outcome.gone {

@@ -42,6 +42,9 @@ use crate::{
 pub(super) type Object = Guarded<AirflowWorkloadIdentity>;
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
+/// Objects of one answer to a LIST: each is in memory three times while it is read, as text and in two forms.
+const PAGE: u32 = 100;
+
 /// What one controller looks after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -118,7 +121,7 @@ impl Watches {
     #[must_use]
     pub fn new(client: &Client, scope: &Scope, health: &Arc<Health>, errors: &WatchErrors) -> Self {
         // Not from an API server that lags behind: what it does not know yet would be taken for gone.
-        let everything = watcher::Config::default().timeout(WATCH);
+        let everything = watcher::Config::default().timeout(WATCH).page_size(PAGE);
         let running = everything.clone().fields(RUNNING);
         let named = match scope {
             Scope::Cluster => everything.clone(),

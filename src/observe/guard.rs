@@ -11,7 +11,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// An object, or why it cannot be read: one must not hide the others. As kube's `DeserializeGuard`,
 /// but the reason begins with the field.
@@ -20,17 +20,21 @@ pub struct Guarded<K>(pub Result<K, InvalidObject>);
 
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = Value::deserialize(deserializer)?;
-        // Who owns which field takes more room than all else, and nobody asks.
-        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-            metadata.remove("managedFields");
+        // Not by way of a tree, which takes several times the room of a long list.
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        if let Ok(mut read) = serde_json::from_str::<K>(json.get()) {
+            // Who owns which field takes more room than all else, and nobody asks.
+            read.meta_mut().managed_fields = None;
+            return Ok(Self(Ok(read)));
         }
+        let object: Value = serde_json::from_str(json.get()).map_err(Error::custom)?;
         let unreadable = match serde_path_to_error::deserialize(&object) {
             Ok(read) => return Ok(Self(Ok(read))),
             Err(unreadable) => unreadable,
         };
-        let PartialObjectMeta::<K> { metadata, .. } =
+        let PartialObjectMeta::<K> { mut metadata, .. } =
             serde_json::from_value(object).map_err(Error::custom)?;
+        metadata.managed_fields = None;
         let error = unreadable.to_string();
         Ok(Self(Err(InvalidObject { error, metadata })))
     }

@@ -19,7 +19,7 @@ use std::{
 use uuid::Uuid;
 
 pub use action::{Action, Step};
-pub use credentials::LIMIT as CREDENTIAL_LIMIT;
+pub use credentials::{LIMIT as CREDENTIAL_LIMIT, users as credential_users};
 
 use crate::{
     api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason, SecretStatus},

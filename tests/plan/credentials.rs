@@ -552,24 +552,26 @@ fn nothing_that_lets_others_in_is_adopted() {
 }
 
 #[test]
-fn a_full_identity_is_told_early_with_who_uses_it() {
+fn a_nearly_full_identity_is_told_early_in_words_that_stay_true_as_it_fills() {
     let mut world = converged();
-    azure(&mut world, "airflow", |list| {
-        for n in 0..16 {
-            let mut other = credential(&format!("other{n}"), "x");
-            other.issuer = format!("https://oidc.example/{}", n % 2);
-            other.subject = format!("system:serviceaccount:other:{n}");
-            list.push(other);
-        }
-    });
-    let note = plan(&world).notes[&ConditionType::CredentialsFederated].clone();
-    for words in [
-        "18 of at most 20",
-        "namespace airflow of this cluster (2)",
-        "issuer https://oidc.example/1 (8)",
-    ] {
-        assert!(note.contains(words), "{note}");
-    }
-    azure(&mut world, "airflow", |list| list.truncate(17));
+    let add = |world: &mut Snapshot, range: std::ops::Range<u32>| {
+        azure(world, "airflow", |list| {
+            list.extend(range.map(|n| {
+                let mut other = credential(&format!("other{n}"), "x");
+                other.issuer = "https://oidc.example/".to_owned();
+                other.subject = format!("system:serviceaccount:other:{n}");
+                other
+            }));
+        });
+    };
+    add(&mut world, 0..15);
     assert!(plan(&world).notes.is_empty());
+    add(&mut world, 15..16);
+    let note = plan(&world).notes[&ConditionType::CredentialsFederated].clone();
+    assert!(note.contains("18 or more of at most 20"), "{note}");
+    add(&mut world, 16..18);
+    assert_eq!(
+        plan(&world).notes[&ConditionType::CredentialsFederated],
+        note
+    );
 }

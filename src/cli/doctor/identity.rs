@@ -4,7 +4,11 @@ use super::{
     finding::{Finding, Level},
     object::Seen,
 };
-use crate::{api::ConditionType, azure::AzureError, plan::CREDENTIAL_LIMIT};
+use crate::{
+    api::ConditionType,
+    azure::AzureError,
+    plan::{CREDENTIAL_LIMIT, credential_users},
+};
 
 /// How full the identity is.
 pub(super) fn quota(seen: &Seen) -> Option<Finding> {
@@ -15,12 +19,18 @@ pub(super) fn quota(seen: &Seen) -> Option<Finding> {
     let object = format!("identity/{}", identity.name());
     let carries = format!("{} of {CREDENTIAL_LIMIT} credentials", credentials.len());
     let found = Finding::ok(CHECK, object, carries);
-    Some(match plan.notes.get(&ConditionType::CredentialsFederated) {
-        Some(note) => found.at(Level::Warning).why(note).fix(format!(
-            "Delete what nobody needs: {}; or use one identity per Airflow",
-            identity.az_list()
-        )),
-        None => found,
+    let nearly_full = plan
+        .notes
+        .contains_key(&ConditionType::CredentialsFederated);
+    Some(match &snapshot.issuer {
+        Ok(issuer) if nearly_full => found
+            .at(Level::Warning)
+            .why(format!("Used by {}", credential_users(issuer, credentials)))
+            .fix(format!(
+                "Delete what nobody needs: {}; or use one identity per Airflow",
+                identity.az_list()
+            )),
+        _ => found,
     })
 }
 

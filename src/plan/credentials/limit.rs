@@ -15,9 +15,10 @@ pub const LIMIT: usize = 20;
 /// When it is time to say that it comes near.
 const NEARLY: usize = 18;
 
-/// Notes that the limit comes near, while there is still time.
+/// Notes that the limit comes near, while there is still time. Not how many there are: each that comes would have
+/// all objects of the identity write their status again.
 pub(super) fn warn(snapshot: &Snapshot, plan: &mut Plan) {
-    let (Ok(identity), Ok(issuer)) = (&snapshot.identity, &snapshot.issuer) else {
+    let Ok(identity) = &snapshot.identity else {
         return;
     };
     let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
@@ -25,16 +26,16 @@ pub(super) fn warn(snapshot: &Snapshot, plan: &mut Plan) {
         && live.len() >= NEARLY
     {
         let note = format!(
-            "The identity carries {count} of at most {LIMIT} credentials, used by {users}.",
-            count = live.len(),
-            users = users(issuer, live),
+            "The identity carries {NEARLY} or more of at most {LIMIT} credentials; what it carries: {list}.",
+            list = identity.az_list(),
         );
         plan.notes.insert(ConditionType::CredentialsFederated, note);
     }
 }
 
-/// Who uses an identity's credentials: namespaces of this cluster, and others.
-pub(super) fn users(issuer: &Issuer, live: &[FederatedCredential]) -> String {
+/// Who uses an identity's credentials: namespaces of this cluster, and others, with how many.
+#[must_use]
+pub fn users(issuer: &Issuer, live: &[FederatedCredential]) -> String {
     let mut users: BTreeMap<String, usize> = BTreeMap::new();
     for credential in live {
         let mut subject = credential.subject.split(':');

@@ -12,7 +12,7 @@ mod names;
 mod ownership;
 
 pub(super) use delete::{Keep, delete, revoke};
-pub use limit::LIMIT;
+pub use limit::{LIMIT, users};
 
 use self::{candidate::Candidate, names::names};
 use super::{AccountPlan, Plan, Progress, waiting};

@@ -42,6 +42,11 @@ use crate::world::{World, awi, labels, resource_id, run};
 const WALKS: usize = 100;
 /// For a state to come, on a machine that does many things at once.
 const LIMIT: Duration = Duration::from_secs(60);
+/// For an object to go: a credential of an application that was written within two minutes, and is not listed, is
+/// looked for until then, because Graph's lists lag.
+const GONE: Duration = Duration::from_secs(180);
+/// For how long the operator writes by what it has seen of an identity; a little more.
+const SEEN: Duration = Duration::from_secs(6);
 /// What a picture says of credentials.
 const CREDENTIALS: [&str; 2] = [
     " credentials",
@@ -278,10 +283,12 @@ impl<'a> Stage<'a> {
             return Ok(());
         };
         let gone = is_deleted(object.metadata.uid.as_deref().unwrap());
-        let gone = timeout(LIMIT, await_condition(self.api(), "prod", gone)).await;
-        gone.map_err(|_| "it is not gone".to_owned())?
-            .map(drop)
-            .map_err(|e| e.to_string())
+        let gone = timeout(GONE, await_condition(self.api(), "prod", gone)).await;
+        let Ok(gone) = gone else {
+            let left = self.api().get("prod").await.map_err(|e| e.to_string())?;
+            return Err(format!("it is not gone: {}", json!(left.status)));
+        };
+        gone.map(drop).map_err(|e| e.to_string())
     }
 
     /// Waits until everything is as expected; else says what is not.
@@ -312,7 +319,7 @@ impl<'a> Stage<'a> {
         list["value"].as_array().unwrap().clone()
     }
 
-    /// Credentials that were to be retained.
+    /// Credentials that were to be retained. The operator goes by what it has seen of an identity a moment ago.
     async fn delete_credentials(&self) {
         let azure = self.world.azure().await;
         for identity in [&self.world.identity, &self.other_identity] {
@@ -327,6 +334,7 @@ impl<'a> Stage<'a> {
                 azure.graph(Method::DELETE, &path, None).await.unwrap();
             }
         }
+        sleep(SEEN).await;
     }
 
     /// How a fresh object of each base ends, and what there is without an object.
