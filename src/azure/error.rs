@@ -136,6 +136,24 @@ impl AzureError {
     }
 }
 
+/// What Azure, or a proxy on the way, said. One that repeats the request may repeat the token with it.
+pub(super) fn without_tokens(text: &str) -> String {
+    /// How the header of each JWT begins: `{"` in Base64. <https://www.rfc-editor.org/rfc/rfc7519#section-3.1>
+    const BEGIN: &str = "eyJ";
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(BEGIN) {
+        let (before, from) = rest.split_at(start);
+        let end = from.find(|c| !is_of_token(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        kept.push_str(before);
+        kept.push_str(if word.contains('.') { "[token]" } else { word });
+        rest = after;
+    }
+    kept + rest
+}
+
 impl fmt::Display for AzureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(status) = self.status {
@@ -176,6 +194,7 @@ impl From<azure_core::Error> for AzureError {
             message = "the answer to the sign-in cannot be read".into();
         }
         let (status, code) = rejection.unzip();
+        let message = without_tokens(&message);
         let kind = match status {
             // Entra answered, and its answer is no.
             Some(400..=499) if sign_in && status != Some(429) => AzureErrorKind::Unauthenticated,
@@ -196,6 +215,21 @@ impl From<azure_core::Error> for AzureError {
 #[cfg(test)]
 mod tests {
     use super::{AzureErrorKind::*, *};
+
+    #[test]
+    fn a_token_that_is_repeated_to_us_is_not_repeated_by_us() {
+        for (said, kept) in [
+            ("no", "no"),
+            ("eyJ is how it begins", "eyJ is how it begins"),
+            (
+                "denied: Bearer eyJhbGciOiJub25lIn0.e30.c2ln, again eyJhbGciOiJub25lIn0.e30.",
+                "denied: Bearer [token], again [token]",
+            ),
+            ("xeyJ0.e30.c2lnatur\u{e9}", "x[token]\u{e9}"),
+        ] {
+            assert_eq!(without_tokens(said), kept);
+        }
+    }
 
     #[test]
     #[rustfmt::skip]

@@ -18,6 +18,7 @@ use super::{
     AzureError, AzureErrorKind, Cloud,
     calls::{Calls, Operation},
     credential,
+    error::without_tokens,
 };
 
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
@@ -132,8 +133,9 @@ impl Rest {
             .ok()
             .and_then(|response| response.error);
         let (code, message) = detail.map(|d| (d.code, d.message)).unwrap_or_default();
-        let code = code.unwrap_or_default();
+        let code = without_tokens(&code.unwrap_or_default());
         let message = message.unwrap_or_else(|| status.canonical_reason().into_owned());
+        let message = without_tokens(&message);
         Err(AzureError {
             kind: AzureErrorKind::of_response(u16::from(status), &code, &message),
             status: Some(u16::from(status)),
@@ -176,7 +178,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AzureError> {
     serde_json::from_slice(body).map_err(|error| {
         AzureError::new(
             AzureErrorKind::Unavailable,
-            format!("Azure's answer cannot be read: {error}"),
+            without_tokens(&format!("Azure's answer cannot be read: {error}")),
         )
     })
 }
