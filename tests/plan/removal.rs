@@ -162,19 +162,6 @@ fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {
 }
 
 #[test]
-fn an_object_is_ready_while_what_it_does_not_want_is_looked_for() {
-    let mut world = converged();
-    world.discovery.accounts.remove(0);
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
-    let before = world.records().count();
-    settle(&mut world);
-    let looks = plan(&world);
-    assert!(looks.steps.is_empty() && looks.blocked.is_empty());
-    assert!(looks.look_again.is_some());
-    assert_eq!(world.records().count(), before);
-}
-
-#[test]
 fn an_object_stays_while_it_cannot_be_told_which_accounts_carry_its_annotations() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());

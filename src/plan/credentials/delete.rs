@@ -135,11 +135,6 @@ impl Plan {
         let is_hidden = matches!(identity, IdentityId::Application(_))
             && snapshot.settling.contains(&record.subject);
         let may_arrive = snapshot.is_unsettled(identity);
-        if live.is_none() && is_listed && may_arrive && !is_hidden && !snapshot.is_deleting() {
-            // It stays on record; and nobody waits for what is neither wanted nor there.
-            self.look_again = Some(LOOK_AGAIN);
-            return;
-        }
         if live.is_none() && is_listed && (is_hidden || may_arrive) {
             let name = &record.name;
             let message = if is_hidden {
