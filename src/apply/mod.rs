@@ -125,10 +125,7 @@ pub async fn apply(
         outcome.results.push(result);
     }
     let complete = (0..plan.steps.len()).all(|step| outcome.is_done(step));
-    let is_last = plan.finalizer == Finalizer::Remove
-        && plan.blocked.is_empty()
-        && complete
-        && !plan.may_leave_traces();
+    let is_last = plan.finalizer == Finalizer::Remove && plan.blocked.is_empty() && complete;
     if is_last && sinks.mandate.is_in_term() {
         match cluster::remove_finalizer(&sinks.client, object).await {
             Ok(()) => outcome.gone = true,

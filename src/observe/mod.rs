@@ -212,13 +212,6 @@ impl Snapshot {
         })
     }
 
-    /// Whether a write of before may still change what was listed of an identity.
-    #[must_use]
-    pub fn is_unsettled(&self, identity: &IdentityId) -> bool {
-        let view = self.azure.get(identity);
-        view.is_some_and(|view| view.is_unsettled)
-    }
-
     /// Whether everything read from Azure is at most this old.
     #[must_use]
     pub fn is_at_most(&self, age: Duration) -> bool {

@@ -46,8 +46,6 @@ pub enum Action {
         seen: FederatedCredential,
         /// The identity that carries it.
         identity: IdentityId,
-        /// A write of before may still arrive and bring it back: it stays on record until it was looked for again.
-        may_return: bool,
     },
     /// Annotate a ServiceAccount.
     Annotate {

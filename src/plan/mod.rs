@@ -55,7 +55,7 @@ pub struct Plan {
     pub reader_role: Option<Progress>,
     /// Whole steps that cannot be taken.
     pub blocked: BTreeMap<ConditionType, Problem>,
-    /// How soon another look is worth it: at pods that lack something, or for what may come back.
+    /// How soon pods that lack something are worth another look.
     pub look_again: Option<Duration>,
     /// What the user should know although nothing is wrong.
     pub notes: BTreeMap<ConditionType, String>,
@@ -178,21 +178,6 @@ impl Plan {
     #[must_use]
     pub fn writes_to_azure(&self) -> bool {
         self.steps.iter().any(|step| step.action.is_azure())
-    }
-
-    /// Whether something may come back that was deleted, and has to be looked for again.
-    #[must_use]
-    pub fn may_leave_traces(&self) -> bool {
-        let mut steps = self.steps.iter();
-        steps.any(|step| {
-            matches!(
-                step.action,
-                Action::DeleteCredential {
-                    may_return: true,
-                    ..
-                }
-            )
-        })
     }
 
     fn push(&mut self, action: Action, after: Vec<usize>) -> usize {

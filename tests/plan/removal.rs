@@ -141,26 +141,6 @@ fn a_credential_that_may_still_arrive_is_not_forgotten() {
     assert_eq!(problem.reason, Reason::Waiting);
 }
 
-/// A write of before that arrives after the deletion brings it back.
-#[test]
-fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {
-    let mut world = converged();
-    world.object.metadata.deletion_timestamp = Some(long_ago());
-    let before = world.records().count();
-    assert!(!plan(&world).may_leave_traces());
-
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
-    let deletes = plan(&world);
-    assert!(deletes.may_leave_traces());
-    assert!(deletes.look_again.is_some());
-    settle(&mut world);
-    assert_eq!(world.records().count(), before);
-
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = false;
-    settle(&mut world);
-    assert_eq!(world.records().count(), 0);
-}
-
 #[test]
 fn an_object_stays_while_it_cannot_be_told_which_accounts_carry_its_annotations() {
     let mut world = converged();

@@ -111,14 +111,12 @@ impl Candidate<'_> {
 
     /// The old one has to go first: Azure refuses a second credential for one subject.
     fn rename(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
-        let record = self.record(&found.name);
-        let delete = plan.delete_credential(
-            self.snapshot,
-            self.identity,
-            record,
-            found.clone(),
-            Vec::new(),
-        );
+        let action = Action::DeleteCredential {
+            record: self.record(&found.name),
+            seen: found.clone(),
+            identity: self.identity.clone(),
+        };
+        let delete = plan.push(action, Vec::new());
         self.write(vec![delete], plan)
     }
 

@@ -9,12 +9,12 @@ use super::{
 use crate::{
     api::{ConditionType, CredentialRecord, DeletionPolicy, Reason},
     azure::AzureErrorKind,
-    model::{FederatedCredential, IdentityId, Subject},
+    model::{IdentityId, Subject},
     observe::Snapshot,
     problem::{Problem, Retry},
 };
 
-/// When to look again for a credential that was not listed, or may come back.
+/// When to look again for a credential that Microsoft Graph did not list.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// What may stay on an identity although the object does not want it any longer.
@@ -134,7 +134,8 @@ impl Plan {
         let is_listed = matches!(listed, Some(Ok(_)));
         let is_hidden = matches!(identity, IdentityId::Application(_))
             && snapshot.settling.contains(&record.subject);
-        let may_arrive = snapshot.is_unsettled(identity);
+        let view = snapshot.azure.get(identity);
+        let may_arrive = view.is_some_and(|view| view.is_unsettled);
         if live.is_none() && is_listed && (is_hidden || may_arrive) {
             let name = &record.name;
             let message = if is_hidden {
@@ -161,33 +162,17 @@ impl Plan {
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
-                self.delete_credential(snapshot, identity, record.clone(), live.clone(), after);
+                let action = Action::DeleteCredential {
+                    record: record.clone(),
+                    seen: live.clone(),
+                    identity: identity.clone(),
+                };
+                self.push(action, after);
             }
             _ => {
                 self.forgotten.insert(record.clone());
             }
         }
-    }
-
-    pub(super) fn delete_credential(
-        &mut self,
-        snapshot: &Snapshot,
-        identity: &IdentityId,
-        record: CredentialRecord,
-        seen: FederatedCredential,
-        after: Vec<usize>,
-    ) -> usize {
-        let may_return = snapshot.is_unsettled(identity);
-        if may_return {
-            self.look_again = Some(LOOK_AGAIN);
-        }
-        let action = Action::DeleteCredential {
-            record,
-            seen,
-            identity: identity.clone(),
-            may_return,
-        };
-        self.push(action, after)
     }
 
     /// Whether the cluster has another issuer now, and the account a credential for that one, or gets it:
