@@ -27,6 +27,7 @@ use azure_core::{
     },
     time::{Duration, OffsetDateTime},
 };
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::runtime::{Builder, Runtime};
 
 /// The operator's own token; it must show nowhere.
@@ -247,6 +248,12 @@ fn kinds(status: u16) -> &'static [AzureErrorKind] {
     }
 }
 
+/// Of a page, how many there are on it.
+#[derive(Deserialize)]
+struct Page {
+    value: Vec<IgnoredAny>,
+}
+
 /// A list was read to its end, and no page twice.
 pub fn is_whole(server: &Server, credentials: &[FederatedCredential]) {
     let asked = server.asked();
@@ -260,8 +267,8 @@ pub fn is_whole(server: &Server, credentials: &[FederatedCredential]) {
     for answer in listed {
         // What is not looked at may be no text at all.
         let text = String::from_utf8_lossy(&answer.body);
-        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
-        in_answers += page["value"].as_array().unwrap().len();
+        let page: Page = serde_json::from_str(&text).unwrap();
+        in_answers += page.value.len();
     }
     assert_eq!(credentials.len(), in_answers);
 }
