@@ -154,17 +154,16 @@ async fn prepare(
         may_write()?;
         sinks.history.remember(issuer).await?;
     }
-    let leaves_traces = plan.puts_credentials() || plan.writes_reader_role();
-    if leaves_traces && (ahead.is_in_doubt || is_news(object, plan)) {
+    let known = object.status.as_ref().filter(|_| !ahead.is_in_doubt);
+    if is_news(known, plan) {
         may_write()?;
         *object = cluster::write_status(&sinks.client, object, &ahead.status).await?;
     }
     Ok(())
 }
 
-/// Whether the plan writes what nobody would look for who knows the object's status only.
-fn is_news(object: &AirflowWorkloadIdentity, plan: &Plan) -> bool {
-    let status = object.status.as_ref();
+/// Whether the plan writes what nobody would look for who knows this status only.
+fn is_news(status: Option<&AirflowWorkloadIdentityStatus>, plan: &Plan) -> bool {
     let recorded: BTreeSet<&CredentialRecord> = status
         .iter()
         .flat_map(|status| &status.credentials)

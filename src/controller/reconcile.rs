@@ -183,9 +183,6 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
     let mut is_told = true;
-    if outcome.failed.is_some() {
-        context.memory(&uid, |memory| memory.is_in_doubt = true);
-    }
     if !outcome.gone && object.status.as_ref() != Some(&after) {
         let mut latest = object.clone();
         latest
@@ -202,6 +199,8 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
             }
         }
         context.memory(&uid, |memory| memory.is_in_doubt = !is_told);
+    } else if outcome.failed.is_some() {
+        context.memory(&uid, |memory| memory.is_in_doubt = true);
     }
     passes.count(wrote, &problems);
     let turns = if is_told && !outcome.gone {
