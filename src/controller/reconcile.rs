@@ -35,7 +35,7 @@ use crate::{
     api::AirflowWorkloadIdentity,
     apply::{Ahead, Outcome, Sinks, StepResult, apply, write_status},
     azure::ARRIVES,
-    observe::{Snapshot, Sources, observe},
+    observe::{Snapshot, Sources, observe, version},
     plan::{Action, Plan, plan},
     problem::headline,
     status::{exchanges_in, problems, restart_failed, settles_in, status},
@@ -67,8 +67,9 @@ struct Memory {
     attempts: u32,
     /// How many passes wrote something lately, and when the last of them did.
     writes: Option<(u32, Instant)>,
-    /// Whether it is not known if the last status was written.
-    is_in_doubt: bool,
+    /// The version of the object that was read before the last write to it failed: until a later one is known, that
+    /// write may have been carried out, or may still be.
+    doubted: Option<u64>,
 }
 
 impl Context {
@@ -160,7 +161,8 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let (snapshot, plan) = prepare(&object, context).await;
     let ahead = Ahead {
         status: status(&snapshot, &plan, &Outcome::default(), Timestamp::now()),
-        is_in_doubt: context.memory(&uid, |memory| memory.is_in_doubt),
+        is_in_doubt: context.memory(&uid, |memory| memory.doubted)
+            >= Some(version(&object.metadata)),
     };
     let applied = apply(&context.sinks, &object, &plan, &ahead);
     let outcome = passes.time(Phase::Apply, applied).await;
@@ -183,12 +185,12 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
     let after = status(&snapshot, &plan, &outcome, Timestamp::now());
     let mut is_told = true;
+    let mut latest = object.clone();
+    latest
+        .metadata
+        .resource_version
+        .clone_from(&outcome.version);
     if !outcome.gone && object.status.as_ref() != Some(&after) {
-        let mut latest = object.clone();
-        latest
-            .metadata
-            .resource_version
-            .clone_from(&outcome.version);
         let written = write_status(&context.sinks.client, &latest, &after);
         match passes.time(Phase::Status, written).await {
             Ok(written) => objects.written(written),
@@ -198,9 +200,10 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
                 is_told = false;
             }
         }
-        context.memory(&uid, |memory| memory.is_in_doubt = !is_told);
-    } else if outcome.failed.is_some() {
-        context.memory(&uid, |memory| memory.is_in_doubt = true);
+    }
+    if !is_told || outcome.failed.is_some() {
+        let doubted = Some(version(&latest.metadata));
+        context.memory(&uid, |memory| memory.doubted = doubted);
     }
     passes.count(wrote, &problems);
     let turns = if is_told && !outcome.gone {

@@ -38,7 +38,7 @@ pub use reader_role::{
 };
 pub use secret::{SecretState, WatchedSecret, checksum};
 pub use stores::Stores;
-pub use watched::Watched;
+pub use watched::{Watched, version};
 
 use crate::{
     api::{
@@ -210,6 +210,13 @@ impl Snapshot {
                     && !listed.any(|credential| credential.is_named(&record.name))
             })
         })
+    }
+
+    /// Whether a write of before may still change what was listed of the identity.
+    #[must_use]
+    pub fn is_unsettled(&self, identity: &IdentityId) -> bool {
+        let view = self.azure.get(identity);
+        view.is_some_and(|view| view.is_unsettled)
     }
 
     /// Whether everything read from Azure is at most this old.

@@ -242,9 +242,10 @@ fn key(metadata: &ObjectMeta) -> (&str, &str) {
     (namespace.unwrap_or_default(), name.unwrap_or_default())
 }
 
-/// Resource versions of one kind are numbers, and ordered.
+/// An object's resource version; zero if it has none. Those of one kind are numbers, and ordered.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
-pub(super) fn version(metadata: &ObjectMeta) -> u64 {
+#[must_use]
+pub fn version(metadata: &ObjectMeta) -> u64 {
     let version = metadata.resource_version.as_ref();
     version
         .and_then(|version| version.parse().ok())

@@ -40,12 +40,14 @@ pub enum Action {
     },
     /// Delete a federated identity credential.
     DeleteCredential {
-        /// Its record; it is struck from the status afterwards.
+        /// Its record; it is struck from the status afterwards, unless it `may_return`.
         record: CredentialRecord,
         /// The credential as it was seen: nothing else is deleted.
         seen: FederatedCredential,
         /// The identity that carries it.
         identity: IdentityId,
+        /// Whether a write of before may still arrive and bring it back.
+        may_return: bool,
     },
     /// Annotate a ServiceAccount.
     Annotate {

@@ -23,10 +23,15 @@ pub use credentials::{LIMIT as CREDENTIAL_LIMIT, users as credential_users};
 
 use crate::{
     api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason, SecretStatus},
+    azure::ARRIVES,
     model::{Issuer, Subject},
     observe::{Account, Snapshot},
     problem::Problem,
 };
+
+/// What nobody wakes an object for is looked at this often. By the second look, nothing that was under way at the
+/// first can still arrive.
+const LOOK_AGAIN: Duration = ARRIVES;
 
 /// What has to be done, and what stands in the way.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,7 +60,7 @@ pub struct Plan {
     pub reader_role: Option<Progress>,
     /// Whole steps that cannot be taken.
     pub blocked: BTreeMap<ConditionType, Problem>,
-    /// How soon pods that lack something are worth another look.
+    /// How soon another look is worth it: at pods that lack something, or for a credential that may come back.
     pub look_again: Option<Duration>,
     /// What the user should know although nothing is wrong.
     pub notes: BTreeMap<ConditionType, String>,

@@ -1,18 +1,15 @@
 //! The restart of what runs pods that started too early.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Action, Finalizer, Plan, Progress, SecretPlan};
+use super::{Action, Finalizer, LOOK_AGAIN, Plan, Progress, SecretPlan};
 use crate::{
     api::{AirflowWorkloadIdentityStatus, Injection, Restart, SecretStatus, ServiceAccountStatus},
     observe::{PodOwner, Restartable, Snapshot},
     pods::{LAG, injected, lack},
 };
-
-/// How soon pods are looked at again while some of them lack something: one that comes or goes wakes nobody.
-const AGAIN: Duration = Duration::from_secs(15);
 
 /// Plans the restarts that the spec asks for.
 pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
@@ -28,7 +25,8 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
             let Some(lack) = lack(pod, injection, client_id, &snapshot.audience) else {
                 continue;
             };
-            plan.look_again = Some(AGAIN);
+            // One that comes or goes wakes nobody.
+            plan.look_again = Some(LOOK_AGAIN);
             if let Some(owner) = &pod.owner
                 && let Some(workload) = snapshot.restartable.get(owner)
                 && workload.made(owner, pod, &account.name)

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -348,6 +348,24 @@ async fn a_replica_that_does_not_lead_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_goes_while_a_write_is_put_off_ends_the_write() {
+    let (azure, identities) = world();
+    azure.script(&[(409, None), (429, None)]);
+    let (name, left) = ("one".parse().unwrap(), AtomicUsize::new(2));
+    let is_allowed = || {
+        let found = left.load(Ordering::Relaxed);
+        left.store(found.saturating_sub(1), Ordering::Relaxed);
+        found > 0
+    };
+    let put = identities
+        .put(&id(), &name, &properties(), None, &is_allowed)
+        .await;
+    assert_eq!(put.unwrap_err().kind, AzureErrorKind::Outdated);
+    let writes = azure.writes.lock().unwrap().len();
+    assert_eq!(writes, 2, "none after the two that Azure put off");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
     let (azure, identities) = world();
     put(&identities, "one").await.unwrap();
@@ -378,6 +396,22 @@ async fn a_list_soon_after_the_start_is_not_the_last_word() {
     assert!(!is_unsettled(ARRIVES).await);
     assert!(!is_unsettled(minute).await);
     assert_eq!(lists(), 2);
+}
+
+/// Whatever a process before this one had sent, it had sent when this one began.
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_is_met_long_after_the_start_is_settled() {
+    let (_, identities) = world();
+    identities.view(&id(), Duration::ZERO).await;
+    tokio::time::advance(ARRIVES).await;
+    let other = id()
+        .to_string()
+        .replace("airflow", "other")
+        .parse()
+        .unwrap();
+    assert_ne!(other, id());
+    let view = identities.view(&other, Duration::ZERO).await;
+    assert!(!view.is_unsettled);
 }
 
 #[tokio::test(start_paused = true)]

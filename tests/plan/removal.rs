@@ -141,6 +141,44 @@ fn a_credential_that_may_still_arrive_is_not_forgotten() {
     assert_eq!(problem.reason, Reason::Waiting);
 }
 
+/// A write of before that arrives after the deletion brings it back.
+#[test]
+fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    let before = world.records().count();
+    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    let deletes = plan(&world);
+    let problem = &deletes.blocked[&ConditionType::CredentialsFederated];
+    assert_eq!(problem.reason, Reason::Waiting);
+    settle(&mut world);
+    let view = &world.azure[&id("airflow")];
+    assert_eq!(view.credentials, Ok(Vec::new()));
+    assert_eq!(world.records().count(), before);
+
+    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = false;
+    settle(&mut world);
+    assert_eq!(world.records().count(), 0);
+}
+
+#[test]
+fn an_object_is_ready_while_what_it_does_not_want_may_come_back() {
+    let mut world = converged();
+    world.discovery.accounts.remove(0);
+    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    let before = world.records().count();
+    settle(&mut world);
+    let looks = plan(&world);
+    assert!(looks.steps.is_empty() && looks.blocked.is_empty());
+    assert!(looks.look_again.is_some());
+    assert_eq!(world.records().count(), before);
+
+    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = false;
+    settle(&mut world);
+    assert_eq!(plan(&world).look_again, None);
+    assert_eq!(world.records().count(), before - 1);
+}
+
 #[test]
 fn an_object_stays_while_it_cannot_be_told_which_accounts_carry_its_annotations() {
     let mut world = converged();

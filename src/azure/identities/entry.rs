@@ -23,7 +23,7 @@ pub const ARRIVES: Duration = Duration::from_secs(15);
 /// One identity. Writers queue for their turn, and wait in it; only a request in flight holds the
 /// entry; and what was known after the last one can be read at any time. So a queue of writers
 /// holds up nobody who only looks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Owner {
     pub turn: tokio::sync::Mutex<()>,
     pub entry: tokio::sync::Mutex<Entry>,
@@ -31,6 +31,15 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// An identity of which nothing is known, not even what a process before this one had sent until `begun`.
+    pub fn new(begun: Instant) -> Self {
+        Self {
+            turn: tokio::sync::Mutex::default(),
+            entry: tokio::sync::Mutex::new(Entry::new(begun)),
+            known: Mutex::default(),
+        }
+    }
+
     /// What was known last, if it is at most this old.
     pub fn known(&self, max_age: Duration) -> Option<View> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,22 +94,19 @@ pub(super) struct Entry {
     pub writes: Pace,
 }
 
-impl Default for Entry {
-    /// Nothing is known, not even what a process before this one has sent.
-    fn default() -> Self {
+impl Entry {
+    fn new(quiet: Instant) -> Self {
         Self {
             identity: None,
             anchors: Vec::new(),
             listed: None,
             failed: None,
-            quiet: Instant::now(),
+            quiet,
             reads: Pace::default(),
             writes: Pace::default(),
         }
     }
-}
 
-impl Entry {
     /// What is known, if it is at most this old.
     pub fn known(&self, max_age: Duration) -> Option<View> {
         self.listed.as_ref()?.view(max_age)

@@ -10,7 +10,7 @@ mod pace;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -39,6 +39,8 @@ pub struct Identities {
     azure: AzureClient,
     owners: Mutex<HashMap<IdentityId, Arc<Owner>>>,
     mandate: Arc<Mandate>,
+    /// When this process first met an identity: whatever one before it sent, it had sent by then.
+    begun: OnceLock<Instant>,
 }
 
 /// An identity as seen some time ago.
@@ -105,6 +107,7 @@ impl Identities {
             azure,
             owners: Mutex::default(),
             mandate,
+            begun: OnceLock::new(),
         }
     }
 
@@ -312,8 +315,10 @@ impl Identities {
     }
 
     fn owner(&self, id: &IdentityId) -> Arc<Owner> {
+        let begun = *self.begun.get_or_init(Instant::now);
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        owners.entry(id.clone()).or_default().clone()
+        let owner = owners.entry(id.clone());
+        owner.or_insert_with(|| Arc::new(Owner::new(begun))).clone()
     }
 }
 

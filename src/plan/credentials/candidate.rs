@@ -111,12 +111,9 @@ impl Candidate<'_> {
 
     /// The old one has to go first: Azure refuses a second credential for one subject.
     fn rename(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
-        let action = Action::DeleteCredential {
-            record: self.record(&found.name),
-            seen: found.clone(),
-            identity: self.identity.clone(),
-        };
-        let delete = plan.push(action, Vec::new());
+        let record = self.record(&found.name);
+        let delete =
+            plan.delete_credential(self.snapshot, self.identity, record, found, Vec::new());
         self.write(vec![delete], plan)
     }
 

@@ -1,21 +1,16 @@
 //! The end of recorded credentials that nobody wants any longer.
 
-use std::time::Duration;
-
 use super::{
-    super::{Action, Plan, Progress},
+    super::{Action, LOOK_AGAIN, Plan, Progress},
     ownership::is_touchable,
 };
 use crate::{
     api::{ConditionType, CredentialRecord, DeletionPolicy, Reason},
     azure::AzureErrorKind,
-    model::{IdentityId, Subject},
+    model::{FederatedCredential, IdentityId, Subject},
     observe::Snapshot,
     problem::{Problem, Retry},
 };
-
-/// When to look again for a credential that Microsoft Graph did not list.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// What may stay on an identity although the object does not want it any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,27 +129,16 @@ impl Plan {
         let is_listed = matches!(listed, Some(Ok(_)));
         let is_hidden = matches!(identity, IdentityId::Application(_))
             && snapshot.settling.contains(&record.subject);
-        let view = snapshot.azure.get(identity);
-        let may_arrive = view.is_some_and(|view| view.is_unsettled);
-        if live.is_none() && is_listed && (is_hidden || may_arrive) {
-            let name = &record.name;
-            let message = if is_hidden {
-                format!(
-                    "Microsoft Graph does not list credential {name} yet, which was written minutes ago. It is deleted when it shows."
-                )
-            } else {
-                format!(
-                    "Credential {name} was perhaps just being written when the operator stopped or gave up. It is deleted if it shows."
-                )
-            };
-            let problem = Problem {
-                reason: Reason::Waiting,
-                message,
-                retry: Retry::After(LOOK_AGAIN),
-            };
-            self.blocked
-                .entry(ConditionType::CredentialsFederated)
-                .or_insert(problem);
+        if live.is_none() && is_listed && is_hidden {
+            let message = format!(
+                "Microsoft Graph does not list credential {name} yet, which was written minutes ago. It is deleted when it shows.",
+                name = record.name,
+            );
+            self.wait_for_credential(message);
+            return;
+        }
+        if live.is_none() && is_listed && snapshot.is_unsettled(identity) {
+            self.look_for_again(snapshot, &record.name);
             return;
         }
         let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
@@ -162,17 +146,56 @@ impl Plan {
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
-                let action = Action::DeleteCredential {
-                    record: record.clone(),
-                    seen: live.clone(),
-                    identity: identity.clone(),
-                };
-                self.push(action, after);
+                self.delete_credential(snapshot, identity, record.clone(), live, after);
             }
             _ => {
                 self.forgotten.insert(record.clone());
             }
         }
+    }
+
+    /// Deletes what is there; and lets it go from the record, unless a write of before may bring it back.
+    pub(super) fn delete_credential(
+        &mut self,
+        snapshot: &Snapshot,
+        identity: &IdentityId,
+        record: CredentialRecord,
+        seen: &FederatedCredential,
+        after: Vec<usize>,
+    ) -> usize {
+        let may_return = snapshot.is_unsettled(identity);
+        if may_return {
+            self.look_for_again(snapshot, &record.name);
+        }
+        let action = Action::DeleteCredential {
+            record,
+            seen: seen.clone(),
+            identity: identity.clone(),
+            may_return,
+        };
+        self.push(action, after)
+    }
+
+    /// Only an object that goes waits for a credential that nobody wants and that is not there.
+    fn look_for_again(&mut self, snapshot: &Snapshot, name: &str) {
+        if snapshot.is_deleting() {
+            self.wait_for_credential(format!(
+                "Credential {name} was perhaps just being written when the operator stopped or gave up. It is deleted if it shows."
+            ));
+        } else {
+            self.look_again = Some(LOOK_AGAIN);
+        }
+    }
+
+    fn wait_for_credential(&mut self, message: String) {
+        let problem = Problem {
+            reason: Reason::Waiting,
+            message,
+            retry: Retry::After(LOOK_AGAIN),
+        };
+        self.blocked
+            .entry(ConditionType::CredentialsFederated)
+            .or_insert(problem);
     }
 
     /// Whether the cluster has another issuer now, and the account a credential for that one, or gets it:

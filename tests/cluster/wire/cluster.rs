@@ -75,7 +75,7 @@ static WRITES: &[Row] = &[
     Row { name: "wire-status-hang", hits: status, fate: hang, told: Log("did not answer within 30s"), most: 4 },
     Row { name: "wire-status-reset", hits: status, fate: reset, told: Log("cannot write the status"), most: TWICE },
     Row { name: "wire-status-garbage", hits: status, fate: garbage, told: Log("cannot write the status"), most: TWICE },
-    Row { name: "wire-status-cut-short", hits: status, fate: cut_short, told: Nothing, most: 10 },
+    Row { name: "wire-status-cut-short", hits: status, fate: cut_short, told: Nothing, most: 4 },
     Row { name: "wire-status-409", hits: status, fate: conflict, told: Log("it changed in the meantime"), most: TWICE },
     Row { name: "wire-status-429", hits: status, fate: throttled_for_a_second, told: Log("429"), most: TWICE },
     Row { name: "wire-status-500", hits: status, fate: internal_error, told: Log("500"), most: TWICE },
