@@ -4,7 +4,7 @@
 use std::{
     pin::pin,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,6 +18,7 @@ use tokio::{sync::Notify, time::Instant};
 pub struct Mandate {
     is_stopped: AtomicBool,
     stopped: Notify,
+    began: OnceLock<Instant>,
     /// None without election.
     until: Option<Mutex<Instant>>,
 }
@@ -29,6 +30,7 @@ impl Mandate {
         Self {
             is_stopped: AtomicBool::new(false),
             stopped: Notify::new(),
+            began: Instant::now().into(),
             until: None,
         }
     }
@@ -39,6 +41,7 @@ impl Mandate {
         Self {
             is_stopped: AtomicBool::new(false),
             stopped: Notify::new(),
+            began: OnceLock::new(),
             until: Some(Mutex::new(Instant::now())),
         }
     }
@@ -46,8 +49,14 @@ impl Mandate {
     /// It lasts for `term`, counted from `since`: the moment before the Lease was asked for.
     pub(crate) fn extend(&self, since: Instant, term: Duration) {
         if let Some(until) = &self.until {
+            self.began.get_or_init(Instant::now);
             *until.lock().unwrap_or_else(PoisonError::into_inner) = since + term;
         }
+    }
+
+    /// Since when it may write: whatever a process before this one sent, it had sent by then. Now, if it may not yet.
+    pub(crate) fn began(&self) -> Instant {
+        self.began.get().copied().unwrap_or_else(Instant::now)
     }
 
     /// From now on no write begins, and none waits. One that is in flight ends as it will.

@@ -51,11 +51,7 @@ pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAcc
                 .any(|before| before.name == name)
         };
         object.status.as_ref().is_some_and(had)
-            || stores
-                .discover(&namespace, object)
-                .accounts
-                .iter()
-                .any(|found| found.name == name)
+            || stores.discover(&namespace, object).asks_for(&name)
     })
 }
 

@@ -274,7 +274,7 @@ pub async fn observe(
     let now = Timestamp::now();
     let mut snapshot = Snapshot {
         left_behind,
-        claimed_by_others: stores.claimed_by_others(object),
+        claimed_by_others: stores.claimed_by_others(object, &discovery),
         settling: settling(object, now),
         issuer,
         history,

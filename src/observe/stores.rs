@@ -169,12 +169,16 @@ impl Stores {
             .collect()
     }
 
-    /// Of the credentials that the object has on record, those that others have on record, too,
-    /// and still want. What nobody wants any longer must not be left by each to the other.
+    /// Of the credentials that the object has on record, those that others have on record, too, and
+    /// still want; or go by, where the object does not ask for the account, until they are let in by
+    /// the identity that they move to. What nobody wants any longer must not be left by each to the other.
     pub(super) fn claimed_by_others(
         &self,
         object: &AirflowWorkloadIdentity,
+        discovery: &Discovery,
     ) -> Vec<(IdentityId, CredentialRecord)> {
+        let is_deleting = object.metadata.deletion_timestamp.is_some();
+        let goes_by_itself = |account: &str| !is_deleting && discovery.asks_for(account);
         let own: Vec<_> = records(object).collect();
         let is_own = |identity: &IdentityId, record: &CredentialRecord| {
             own.iter()
@@ -197,13 +201,16 @@ impl Stores {
                 continue;
             }
             let identity = named_identity(other).ok();
-            let wanted = self.discover(&namespace, other).accounts;
+            let wanted = self.discover(&namespace, other);
             shared.retain(|(of, record)| {
-                let account = Subject::account_in(&record.subject, &namespace);
-                identity.as_ref() == Some(of)
-                    && wanted
-                        .iter()
-                        .any(|wanted| Some(wanted.name.as_str()) == account)
+                let Some(account) = Subject::account_in(&record.subject, &namespace) else {
+                    return false;
+                };
+                let is_current = |on: &IdentityId| identity.as_ref() == Some(on);
+                let has_moved = records(other)
+                    .any(|(on, there)| is_current(&on) && there.subject == record.subject);
+                wanted.asks_for(account)
+                    && (is_current(of) || !goes_by_itself(account) && !has_moved)
             });
             claims.extend(shared);
         }

@@ -161,8 +161,7 @@ fn missing_components(snapshot: &Snapshot) -> Option<String> {
 }
 
 fn default_is_named(discovery: &Discovery) -> Option<String> {
-    let is_named = discovery.accounts.iter().any(|a| a.name == "default");
-    is_named.then(|| {
+    discovery.asks_for("default").then(|| {
         "The account default is named: every pod of the namespace that names no account can become the identity.".to_owned()
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use airflow_workload_identity::azure::ARRIVES;
 use lab::{Azure, Lab, Operator, OperatorOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -143,6 +144,8 @@ fn airflow_signs_in_as_an_application_and_what_others_wrote_stays() {
             })
             .await;
 
+        // Whatever an operator before this one sent would have arrived.
+        tokio::time::sleep(ARRIVES).await;
         world.delete("prod").await;
         world.until_gone("prod").await;
         let left: Vec<String> = credentials(&world, &app).await.into_keys().collect();

@@ -164,6 +164,32 @@ fn two_objects_share_an_identity_and_what_both_need_outlives_either() {
 }
 
 #[test]
+fn what_an_object_goes_by_until_it_has_moved_outlives_another_that_goes() {
+    run(async {
+        let world = World::new("moving").await;
+        world.ready(json!({})).await;
+        let worker = json!({ "airflow": { "components": ["worker"] } });
+        world.apply(&world.object("second", worker)).await.unwrap();
+        world.until("second", "Ready", "True", "Done").await;
+
+        let other = crate::world::resource_id("moving-b");
+        world.grant(json!({ "identities": [{ "resourceId": world.identity }, { "resourceId": other }] })).await;
+        let moves = json!({ "identity": { "managedIdentity": { "resourceId": other } }, "airflow": { "components": ["worker"] } });
+        world.apply(&world.object("second", moves)).await.unwrap();
+        world
+            .until("second", "Ready", "False", "IdentityNotFound")
+            .await;
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert_eq!(world.federated().await, all(&["worker"]));
+
+        world.azure().await.put_identity(&other).await.unwrap();
+        world.until("second", "Ready", "True", "Done").await;
+        assert_eq!(world.federated().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn two_identities_cannot_share_an_account() {
     run(async {
         let world = World::new("two-identities").await;

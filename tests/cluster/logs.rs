@@ -1,5 +1,6 @@
 //! What the operator says of its work: each decision once.
 
+use airflow_workload_identity::azure::ARRIVES;
 use lab::{Lab, LabOptions, Operator, OperatorOptions};
 use serde_json::{Value, json};
 
@@ -35,8 +36,8 @@ fn each_effect_and_each_turn_of_an_object_is_one_line() {
         world.release(&["worker"]).await;
         world.prod(json!({})).await;
         world.until("prod", "Ready", "False", "NotGranted").await;
-        // Some resyncs that bring nothing new.
-        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        // Some resyncs that bring nothing new; and until whatever an operator before this one sent would have arrived.
+        tokio::time::sleep(ARRIVES).await;
         world.grant(json!({})).await;
         world.until("prod", "Ready", "True", "Done").await;
         world.delete("prod").await;

@@ -31,11 +31,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// An identity of which nothing is known, not even what a process before this one had sent until `begun`.
-    pub fn new(begun: Instant) -> Self {
+    /// An identity of which nothing is known, not even what a process before this one had sent until `began`.
+    pub fn new(began: Instant) -> Self {
         Self {
             turn: tokio::sync::Mutex::default(),
-            entry: tokio::sync::Mutex::new(Entry::new(begun)),
+            entry: tokio::sync::Mutex::new(Entry::new(began)),
             known: Mutex::default(),
         }
     }

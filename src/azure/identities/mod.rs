@@ -10,7 +10,7 @@ mod pace;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -39,8 +39,6 @@ pub struct Identities {
     azure: AzureClient,
     owners: Mutex<HashMap<IdentityId, Arc<Owner>>>,
     mandate: Arc<Mandate>,
-    /// When this process first met an identity: whatever one before it sent, it had sent by then.
-    begun: OnceLock<Instant>,
 }
 
 /// An identity as seen some time ago.
@@ -107,7 +105,6 @@ impl Identities {
             azure,
             owners: Mutex::default(),
             mandate,
-            begun: OnceLock::new(),
         }
     }
 
@@ -315,10 +312,11 @@ impl Identities {
     }
 
     fn owner(&self, id: &IdentityId) -> Arc<Owner> {
-        let begun = *self.begun.get_or_init(Instant::now);
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = owners.entry(id.clone());
-        owner.or_insert_with(|| Arc::new(Owner::new(begun))).clone()
+        owner
+            .or_insert_with(|| Arc::new(Owner::new(self.mandate.began())))
+            .clone()
     }
 }
 

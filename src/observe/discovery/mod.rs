@@ -171,6 +171,13 @@ fn install(
 }
 
 impl Discovery {
+    /// Whether the spec asks for the account of this name.
+    #[must_use]
+    pub fn asks_for(&self, account: &str) -> bool {
+        let mut accounts = self.accounts.iter();
+        accounts.any(|found| found.name == account)
+    }
+
     /// Whether Airflow's own components run under the account; if not, it was only named.
     #[must_use]
     pub fn runs_airflow(&self, account: &Account) -> bool {

@@ -54,11 +54,7 @@ pub(in crate::plan) fn delete(snapshot: &Snapshot, plan: &mut Plan) {
             continue; // gone already
         }
         let account = Subject::account_in(&record.subject, &snapshot.namespace);
-        let is_asked_for = snapshot
-            .discovery
-            .accounts
-            .iter()
-            .any(|a| Some(a.name.as_str()) == account);
+        let is_asked_for = account.is_some_and(|account| snapshot.discovery.asks_for(account));
         if !is_asked_for {
             plan.drop_credential(snapshot, &identity, record, keep, Vec::new());
         } else if plan.has_successor(record) {
