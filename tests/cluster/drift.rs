@@ -167,7 +167,9 @@ fn a_removed_component_loses_annotation_and_credential() {
             .await;
         assert_eq!(world.client_id_of("airflow-triggerer").await, None);
         assert_eq!(world.federated().await, all(&["scheduler", "worker"]));
-        assert_eq!(world.records("prod").await.len(), 2);
+        world
+            .becomes(2, async || world.records("prod").await.len())
+            .await;
     });
 }
 
