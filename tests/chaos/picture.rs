@@ -90,8 +90,8 @@ impl Picture {
         })
     }
 
-    /// Whether the status speaks of the object as it is, and of nothing that is about to be written; or there is no
-    /// object, or nobody has to look at it any longer.
+    /// Whether the status speaks of the object as it is, of nothing that is about to be written, and of no credential
+    /// that is not there; or there is no object, or nobody has to look at it any longer.
     pub fn is_settled(&self) -> bool {
         let Some(object) = &self.object else {
             // The control plane collects what it owned.
@@ -100,6 +100,22 @@ impl Picture {
         let status = &object["status"];
         status["observedGeneration"] == object["metadata"]["generation"]
             && !status.to_string().contains("It is being written")
+            && self
+                .recorded()
+                .is_subset(&self.credentials.keys().cloned().collect())
+    }
+
+    /// The credentials on record.
+    fn recorded(&self) -> BTreeSet<(usize, String)> {
+        let object = self.object.as_ref();
+        let records = object.and_then(|object| object["status"]["credentials"].as_array());
+        let text =
+            |record: &Value, field: &str| record[field].as_str().unwrap_or_default().to_owned();
+        let place = |record: &Value| usize::from(text(record, "identity").ends_with("-other"));
+        let records = records.into_iter().flatten();
+        records
+            .map(|record| (place(record), text(record, "name")))
+            .collect()
     }
 
     /// Whether the object is ready, or is told not to be.
@@ -196,15 +212,7 @@ impl Picture {
     /// Credentials that are on no record, and what nobody would clean up.
     fn leftovers(&self, scenario: &Scenario) -> Vec<String> {
         let object = self.object.as_ref();
-        let recorded: BTreeSet<(String, String)> = object
-            .and_then(|object| object["status"]["credentials"].as_array())
-            .into_iter()
-            .flatten()
-            .map(|record| {
-                let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
-                (text("identity"), text("name"))
-            })
-            .collect();
+        let recorded = self.recorded();
         let finalizers = object.map_or(&Value::Null, |object| &object["metadata"]["finalizers"]);
         let is_kept = finalizers
             .as_array()
@@ -214,15 +222,10 @@ impl Picture {
         let is_going = object.is_none_or(|o| o["metadata"]["deletionTimestamp"].is_string());
         let is_let_go = scenario.retains && is_going;
         let mut leftovers = Vec::new();
-        for (place, name) in self
-            .credentials
-            .keys()
-            .filter(|(_, name)| !is_of_others(name))
-        {
-            let is_recorded = recorded.iter().any(|(identity, recorded)| {
-                recorded == name && identity.ends_with("-other") == (*place == 1)
-            });
-            if !is_recorded && !is_let_go {
+        let ours = self.credentials.keys();
+        for credential in ours.filter(|(_, name)| !is_of_others(name)) {
+            let name = &credential.1;
+            if !recorded.contains(credential) && !is_let_go {
                 leftovers.push(format!("credential {name} is on no record"));
             }
             if !is_kept && !scenario.retains {
