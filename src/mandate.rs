@@ -54,9 +54,9 @@ impl Mandate {
         }
     }
 
-    /// Since when it may write: whatever a process before this one sent, it had sent by then. Now, if it may not yet.
-    pub(crate) fn began(&self) -> Instant {
-        self.began.get().copied().unwrap_or_else(Instant::now)
+    /// Since when it may write, if it may: whatever a process before this one sent, it had sent by then.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.began.get().copied()
     }
 
     /// From now on no write begins, and none waits. One that is in flight ends as it will.

@@ -205,18 +205,18 @@ impl Snapshot {
         self.records().any(|(identity, record)| {
             self.azure.get(&identity).is_some_and(|view| {
                 let mut listed = view.credentials.iter().flatten();
-                view.is_unsettled
+                view.unsettled.includes(&record.name)
                     && view.age > ARRIVES
                     && !listed.any(|credential| credential.is_named(&record.name))
             })
         })
     }
 
-    /// Whether a write of before may still change what was listed of the identity.
+    /// Whether a write of before may still change the credential of this name, or bring it back.
     #[must_use]
-    pub fn is_unsettled(&self, identity: &IdentityId) -> bool {
+    pub fn is_unsettled(&self, identity: &IdentityId, name: &str) -> bool {
         let view = self.azure.get(identity);
-        view.is_some_and(|view| view.is_unsettled)
+        view.is_some_and(|view| view.unsettled.includes(name))
     }
 
     /// Whether everything read from Azure is at most this old.

@@ -207,7 +207,13 @@ impl Stores {
                     return false;
                 };
                 let is_current = |on: &IdentityId| identity.as_ref() == Some(on);
-                let has_moved = records(other)
+                let mut let_in = other
+                    .status
+                    .iter()
+                    .flat_map(|status| &status.service_accounts);
+                let has_moved = let_in.any(|there| {
+                    there.subject == record.subject && there.federated && there.annotated
+                }) && records(other)
                     .any(|(on, there)| is_current(&on) && there.subject == record.subject);
                 wanted.asks_for(account)
                     && (is_current(of) || !goes_by_itself(account) && !has_moved)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use airflow_workload_identity::{
-    azure::{ARRIVES, AzureErrorKind, CredentialProperties, Identities},
+    azure::{ARRIVES, AzureErrorKind, CredentialProperties, Identities, Unsettled},
     mandate::Mandate,
     model::{CredentialName, FederatedCredential},
 };
@@ -386,7 +386,10 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
 async fn a_list_soon_after_the_start_is_not_the_last_word() {
     let (azure, identities) = world();
     let minute = Duration::from_secs(60);
-    let is_unsettled = async |max_age: Duration| identities.view(&id(), max_age).await.is_unsettled;
+    let is_unsettled = async |max_age: Duration| {
+        let view = identities.view(&id(), max_age).await;
+        view.unsettled.includes("one")
+    };
     let lists = || azure.lists.lock().unwrap().len();
     assert!(is_unsettled(minute).await);
     tokio::time::advance(ARRIVES + Duration::from_secs(5)).await;
@@ -396,6 +399,30 @@ async fn a_list_soon_after_the_start_is_not_the_last_word() {
     assert!(!is_unsettled(ARRIVES).await);
     assert!(!is_unsettled(minute).await);
     assert_eq!(lists(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_given_up_leaves_its_own_credential_in_doubt_only() {
+    let (azure, identities) = world();
+    put(&identities, "two").await.unwrap();
+    tokio::time::advance(ARRIVES).await;
+    azure.script(&[(503, None)]);
+    assert_eq!(
+        put(&identities, "one").await,
+        Err(AzureErrorKind::Unavailable)
+    );
+    let unsettled = identities.view(&id(), ARRIVES).await.unsettled;
+    assert!(unsettled.includes("ONE") && !unsettled.includes("two"));
+    tokio::time::advance(ARRIVES).await;
+    let unsettled = identities.view(&id(), Duration::ZERO).await.unsettled;
+    assert_eq!(unsettled, Unsettled::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_only_looks_waits_for_nothing() {
+    let (_, identities) = world_under(Arc::new(Mandate::elected()));
+    let view = identities.view(&id(), Duration::ZERO).await;
+    assert_eq!(view.unsettled, Unsettled::Nothing);
 }
 
 /// Whatever a process before this one had sent, it had sent when this one began.
@@ -411,7 +438,7 @@ async fn an_identity_that_is_met_long_after_the_start_is_settled() {
         .unwrap();
     assert_ne!(other, id());
     let view = identities.view(&other, Duration::ZERO).await;
-    assert!(!view.is_unsettled);
+    assert_eq!(view.unsettled, Unsettled::Nothing);
 }
 
 #[tokio::test(start_paused = true)]

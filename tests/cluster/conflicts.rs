@@ -172,18 +172,30 @@ fn what_an_object_goes_by_until_it_has_moved_outlives_another_that_goes() {
         world.apply(&world.object("second", worker)).await.unwrap();
         world.until("second", "Ready", "True", "Done").await;
 
-        let other = crate::world::resource_id("moving-b");
-        world.grant(json!({ "identities": [{ "resourceId": world.identity }, { "resourceId": other }] })).await;
-        let moves = json!({ "identity": { "managedIdentity": { "resourceId": other } }, "airflow": { "components": ["worker"] } });
-        world.apply(&world.object("second", moves)).await.unwrap();
+        let [refuses, other] = ["moving-b", "moving-c"].map(crate::world::resource_id);
+        let azure = world.azure().await;
+        for identity in [&refuses, &other] {
+            azure.put_identity(identity).await.unwrap();
+        }
+        let fault = json!({
+            "operation": "credential.put", "pathContains": refuses, "status": 403, "code": "AuthorizationFailed",
+            "message": "no", "action": "respond",
+        });
+        world.lab.emulator().fault(&fault).await.unwrap();
+        world.grant(json!({ "identities": [{ "resourceId": world.identity }, { "resourceId": refuses }, { "resourceId": other }] })).await;
+        let move_to = async |identity: &str| {
+            let spec = json!({ "identity": { "managedIdentity": { "resourceId": identity } }, "airflow": { "components": ["worker"] } });
+            world.apply(&world.object("second", spec)).await.unwrap();
+        };
+        move_to(&refuses).await;
         world
-            .until("second", "Ready", "False", "IdentityNotFound")
+            .until("second", "CredentialsFederated", "False", "AzureForbidden")
             .await;
         world.delete("prod").await;
         world.until_gone("prod").await;
         assert_eq!(world.federated().await, all(&["worker"]));
 
-        world.azure().await.put_identity(&other).await.unwrap();
+        move_to(&other).await;
         world.until("second", "Ready", "True", "Done").await;
         assert_eq!(world.federated().await, Vec::<String>::new());
     });

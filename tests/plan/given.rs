@@ -11,7 +11,7 @@ use airflow_workload_identity::{
         account_field_manager,
     },
     apply::{Outcome, StepResult},
-    azure::{AzureError, AzureErrorKind, AzureIdentity, View},
+    azure::{AzureError, AzureErrorKind, AzureIdentity, Unsettled, View},
     model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::{
         Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
@@ -88,7 +88,7 @@ pub fn fresh() -> Snapshot {
         identity: Ok(identity),
         credentials: Ok(Vec::new()),
         age: Duration::ZERO,
-        is_unsettled: false,
+        unsettled: Unsettled::Nothing,
     };
     Snapshot {
         object: object(json!({})),

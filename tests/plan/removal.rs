@@ -3,7 +3,7 @@
 use airflow_workload_identity::api::{ConditionType, Reason};
 use airflow_workload_identity::{
     apply::Outcome,
-    azure::AzureErrorKind,
+    azure::{AzureErrorKind, Unsettled},
     plan::{Finalizer, plan},
     problem::Problem,
     status::status,
@@ -134,7 +134,7 @@ fn a_credential_that_may_still_arrive_is_not_forgotten() {
     let records = world.records().count();
     assert_eq!(plan(&world).forgotten.len(), records);
 
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::All;
     let waits = plan(&world);
     assert!(waits.forgotten.is_empty());
     let problem = &waits.blocked[&ConditionType::CredentialsFederated];
@@ -147,16 +147,21 @@ fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {
     let mut world = converged();
     world.object.metadata.deletion_timestamp = Some(long_ago());
     let before = world.records().count();
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::All;
     let deletes = plan(&world);
     let problem = &deletes.blocked[&ConditionType::CredentialsFederated];
     assert_eq!(problem.reason, Reason::Waiting);
+    assert!(
+        problem.message.contains("is deleted."),
+        "{}",
+        problem.message
+    );
     settle(&mut world);
     let view = &world.azure[&id("airflow")];
     assert_eq!(view.credentials, Ok(Vec::new()));
     assert_eq!(world.records().count(), before);
 
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = false;
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::Nothing;
     settle(&mut world);
     assert_eq!(world.records().count(), 0);
 }
@@ -165,7 +170,7 @@ fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {
 fn an_object_is_ready_while_what_it_does_not_want_may_come_back() {
     let mut world = converged();
     world.discovery.accounts.remove(0);
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = true;
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::All;
     let before = world.records().count();
     settle(&mut world);
     let looks = plan(&world);
@@ -173,7 +178,7 @@ fn an_object_is_ready_while_what_it_does_not_want_may_come_back() {
     assert!(looks.look_again.is_some());
     assert_eq!(world.records().count(), before);
 
-    world.azure.get_mut(&id("airflow")).unwrap().is_unsettled = false;
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::Nothing;
     settle(&mut world);
     assert_eq!(plan(&world).look_again, None);
     assert_eq!(world.records().count(), before - 1);

@@ -1,6 +1,7 @@
 //! One identity: what is known of it, and the pace at which Azure wants to be asked.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -31,8 +32,9 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// An identity of which nothing is known, not even what a process before this one had sent until `began`.
-    pub fn new(began: Instant) -> Self {
+    /// An identity of which nothing is known, not even what a process before this one had sent until `began`,
+    /// which whoever only looks does not ask.
+    pub fn new(began: Option<Instant>) -> Self {
         Self {
             turn: tokio::sync::Mutex::default(),
             entry: tokio::sync::Mutex::new(Entry::new(began)),
@@ -65,7 +67,32 @@ pub(super) struct Listed {
     at: Instant,
     identity: AzureIdentity,
     credentials: Vec<FederatedCredential>,
-    is_unsettled: bool,
+    unsettled: Unsettled,
+}
+
+/// The credentials that a write may still change which was under way when they were listed: one that was
+/// given up, or that a process before this one had sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unsettled {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of these names, in lower case.
+    Named(BTreeSet<String>),
+    /// Any of them.
+    All,
+}
+
+impl Unsettled {
+    /// Whether the one of this name is among them.
+    #[must_use]
+    pub fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Named(names) => names.contains(&name.to_ascii_lowercase()),
+            Self::All => true,
+        }
+    }
 }
 
 impl Listed {
@@ -75,7 +102,7 @@ impl Listed {
             identity: Ok(self.identity),
             credentials: Ok(self.credentials.clone()),
             age,
-            is_unsettled: self.is_unsettled,
+            unsettled: self.unsettled.clone(),
         })
     }
 }
@@ -88,20 +115,23 @@ pub(super) struct Entry {
     anchors: Vec<String>,
     listed: Option<Arc<Listed>>,
     failed: Option<(Instant, AzureError)>,
-    /// Since when every write has an answer, as far as this process knows.
-    quiet: Instant,
+    /// Until when a process before this one may have sent writes.
+    began: Option<Instant>,
+    /// When writes were given up that may be carried out all the same, by the name in lower case.
+    given_up: HashMap<String, Instant>,
     pub reads: Pace,
     pub writes: Pace,
 }
 
 impl Entry {
-    fn new(quiet: Instant) -> Self {
+    fn new(began: Option<Instant>) -> Self {
         Self {
             identity: None,
             anchors: Vec::new(),
             listed: None,
             failed: None,
-            quiet,
+            began,
+            given_up: HashMap::new(),
             reads: Pace::default(),
             writes: Pace::default(),
         }
@@ -121,7 +151,7 @@ impl Entry {
                 .ok_or_else(|| error.clone()),
             credentials: Err(error),
             age: Duration::ZERO,
-            is_unsettled: false,
+            unsettled: Unsettled::Nothing,
         }
     }
 
@@ -162,19 +192,19 @@ impl Entry {
             identity
         };
         self.identity = Some(identity);
-        let is_unsettled = sent < self.quiet + ARRIVES;
+        let unsettled = self.unsettled(sent);
         self.listed = Some(Arc::new(Listed {
             at: Instant::now(),
             identity,
             credentials: credentials.clone(),
-            is_unsettled,
+            unsettled: unsettled.clone(),
         }));
         self.failed = None;
         Ok(View {
             identity: Ok(identity),
             credentials: Ok(credentials),
             age: Duration::ZERO,
-            is_unsettled,
+            unsettled,
         })
     }
 
@@ -193,9 +223,22 @@ impl Entry {
         self.identity = None;
     }
 
-    /// A write was given up, and may be carried out all the same.
-    pub fn is_in_doubt(&mut self) {
-        self.quiet = Instant::now();
+    /// A write to this credential was given up, and may be carried out all the same.
+    pub fn gave_up(&mut self, name: &str) {
+        let name = name.to_ascii_lowercase();
+        self.given_up.insert(name, Instant::now());
+    }
+
+    /// What a list that was asked for at `sent` is not the last word about.
+    fn unsettled(&mut self, sent: Instant) -> Unsettled {
+        self.given_up.retain(|_, at| sent < *at + ARRIVES);
+        if self.began.is_some_and(|began| sent < began + ARRIVES) {
+            Unsettled::All
+        } else if self.given_up.is_empty() {
+            Unsettled::Nothing
+        } else {
+            Unsettled::Named(self.given_up.keys().cloned().collect())
+        }
     }
 
     /// The credential of this name, as it was listed last.

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout};
 
-pub use self::entry::ARRIVES;
+pub use self::entry::{ARRIVES, Unsettled};
 use self::entry::{Entry, Owner, paused};
 use super::{AzureClient, AzureError, AzureErrorKind, AzureIdentity, CredentialProperties};
 use crate::{
@@ -50,9 +50,8 @@ pub struct View {
     pub credentials: Result<Vec<FederatedCredential>, AzureError>,
     /// How old `credentials` is.
     pub age: Duration,
-    /// Whether a write that was under way when they were listed may still change them: one that was
-    /// given up, or that a process before this one had sent.
-    pub is_unsettled: bool,
+    /// Which of them may still change without anybody's doing.
+    pub unsettled: Unsettled,
 }
 
 /// What became of a request to write.
@@ -78,6 +77,13 @@ enum Write<'a> {
 }
 
 impl Write<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Put { name, .. } => name.as_str(),
+            Self::Delete { seen } => &seen.name,
+        }
+    }
+
     /// Whether what it was decided on still stands.
     fn check(&self, entry: &Entry) -> Result<(), AzureError> {
         let changed = || Err(outdated("the credential changed in the meantime"));
@@ -275,7 +281,7 @@ impl Identities {
             Err(error) => {
                 entry.forget();
                 if error.kind == AzureErrorKind::Unavailable {
-                    entry.is_in_doubt();
+                    entry.gave_up(write.name());
                 }
                 Err(error)
             }

@@ -133,8 +133,11 @@ impl Plan {
             self.wait_for_credential(message);
             return;
         }
-        if live.is_none() && is_listed && snapshot.is_unsettled(identity) {
-            self.look_for_again(snapshot, &record.name);
+        if live.is_none() && is_listed && snapshot.is_unsettled(identity, &record.name) {
+            self.look_for_again(
+                snapshot,
+                &format!("Credential {} is not there.", record.name),
+            );
             return;
         }
         let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
@@ -159,9 +162,9 @@ impl Plan {
         seen: &FederatedCredential,
         after: Vec<usize>,
     ) -> usize {
-        let may_return = snapshot.is_unsettled(identity);
+        let may_return = snapshot.is_unsettled(identity, &record.name);
         if may_return {
-            self.look_for_again(snapshot, &record.name);
+            self.look_for_again(snapshot, &format!("Credential {} is deleted.", record.name));
         }
         let action = Action::DeleteCredential {
             record,
@@ -173,10 +176,11 @@ impl Plan {
     }
 
     /// Only an object that goes waits for a credential that nobody wants and that is not there.
-    fn look_for_again(&mut self, snapshot: &Snapshot, name: &str) {
+    fn look_for_again(&mut self, snapshot: &Snapshot, what: &str) {
         if snapshot.is_deleting() {
+            let seconds = LOOK_AGAIN.as_secs();
             self.wait_for_credential(format!(
-                "Credential {name} was perhaps just being written when the operator stopped or gave up. It is deleted if it shows."
+                "{what} A write that was under way when the operator started, or gave it up, may still bring it: it is looked for again after {seconds} seconds.",
             ));
         } else {
             self.look_again = Some(LOOK_AGAIN);
