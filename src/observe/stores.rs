@@ -206,17 +206,10 @@ impl Stores {
                 let Some(account) = Subject::account_in(&record.subject, &namespace) else {
                     return false;
                 };
-                let is_current = |on: &IdentityId| identity.as_ref() == Some(on);
-                let mut let_in = other
-                    .status
-                    .iter()
-                    .flat_map(|status| &status.service_accounts);
-                let has_moved = let_in.any(|there| {
-                    there.subject == record.subject && there.federated && there.annotated
-                }) && records(other)
-                    .any(|(on, there)| is_current(&on) && there.subject == record.subject);
                 wanted.asks_for(account)
-                    && (is_current(of) || !goes_by_itself(account) && !has_moved)
+                    && (identity.as_ref() == Some(of)
+                        || !goes_by_itself(account)
+                            && !is_let_in(other, identity.as_ref(), &record.subject))
             });
             claims.extend(shared);
         }
@@ -275,6 +268,23 @@ impl Stores {
         }
         pods
     }
+}
+
+/// Whether the identity lets the account of this subject in, and it is annotated, as the object's status says.
+fn is_let_in(
+    object: &AirflowWorkloadIdentity,
+    identity: Option<&IdentityId>,
+    subject: &str,
+) -> bool {
+    let mut recorded = records(object);
+    let is_recorded =
+        recorded.any(|(on, record)| identity == Some(&on) && record.subject == subject);
+    let accounts = object
+        .status
+        .iter()
+        .flat_map(|status| &status.service_accounts);
+    let mut accounts = accounts.filter(|account| account.subject == subject);
+    is_recorded && accounts.any(|account| account.federated && account.annotated)
 }
 
 fn refer(

@@ -184,12 +184,17 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
     if !snapshot.is_deleting() {
         return None;
     }
-    let mut held: Vec<String> = problems(plan, outcome)
+    let problems = problems(plan, outcome);
+    // What it only waits for ends by itself.
+    let is_held = problems
+        .iter()
+        .any(|problem| problem.reason != Reason::Waiting);
+    let mut held: Vec<String> = problems
         .into_iter()
         .map(|problem| problem.message)
         .collect();
     held.dedup();
-    if !held.is_empty() {
+    if is_held {
         held.push(format!(
             "To let it go all the same and leave its credentials on the identity: {}",
             snapshot.abandon_command(),

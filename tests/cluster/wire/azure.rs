@@ -89,6 +89,7 @@ static ROWS: &[Row] = &[
 
     Row { name: "wire-identity-hang", hits: identity, fate: hang, told: Ready("AzureUnavailable", "timed out"), most: HANGS },
     Row { name: "wire-identity-shape", hits: identity, fate: another_shape, told: Ready("AzureUnavailable", "cannot be read"), most: BACKOFF },
+    Row { name: "wire-identity-429", hits: identity, fate: throttled, told: Ready("AzureThrottled", "429"), most: PACED },
     Row { name: "wire-identity-503", hits: identity, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
 ];
 
@@ -96,9 +97,12 @@ static ROWS: &[Row] = &[
 static DELETES: &[Row] = &[
     Row { name: "wire-delete-hang", hits: delete, fate: hang, told: Ready("Deleting", "timed out"), most: HANGS },
     Row { name: "wire-delete-reset", hits: delete, fate: reset, told: Ready("Deleting", "connection"), most: BACKOFF },
+    Row { name: "wire-delete-cut-short", hits: delete, fate: cut_short, told: Nothing, most: ONCE },
+    Row { name: "wire-delete-500", hits: delete, fate: internal_error, told: Ready("Deleting", "500"), most: BACKOFF },
     Row { name: "wire-delete-html", hits: delete, fate: html, told: Ready("Deleting", "502"), most: BACKOFF },
     Row { name: "wire-delete-409", hits: delete, fate: conflict, told: Ready("Deleting", "409"), most: BUSY },
     Row { name: "wire-delete-429", hits: delete, fate: throttled, told: Ready("Deleting", "pause"), most: PACED },
+    Row { name: "wire-delete-429-second", hits: delete, fate: throttled_for_a_second, told: Ready("Deleting", "pause"), most: ASKED },
 ];
 
 /// No answer stops the work for longer than five minutes.

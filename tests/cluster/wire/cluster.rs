@@ -19,7 +19,7 @@ use super::{
     },
     fates::{
         another_shape, conflict, cut_short, empty, garbage, hang, html, internal_error, reset,
-        throttled_for_a_second, unavailable,
+        throttled, throttled_for_a_second, unavailable,
     },
 };
 use crate::world::{World, all as accounts, awi, often, run};
@@ -61,8 +61,8 @@ fn is_watch(url: &str) -> bool {
 const BACKOFF: usize = 10;
 /// The status is written before the first credential, and in the end.
 const TWICE: usize = 2 * BACKOFF;
-/// A second lies between.
-const PAUSES: usize = 15;
+/// A second lies between, for half a minute at most.
+const PAUSES: usize = 30;
 /// For each watch a list.
 const LISTS: usize = 2 * BACKOFF;
 /// All kinds, and what a pass reads.
@@ -78,6 +78,7 @@ static WRITES: &[Row] = &[
     Row { name: "wire-status-cut-short", hits: status, fate: cut_short, told: Nothing, most: 4 },
     Row { name: "wire-status-409", hits: status, fate: conflict, told: Log("it changed in the meantime"), most: TWICE },
     Row { name: "wire-status-429", hits: status, fate: throttled_for_a_second, told: Log("429"), most: TWICE },
+    Row { name: "wire-status-429-plain", hits: status, fate: throttled, told: Log("429"), most: TWICE },
     Row { name: "wire-status-500", hits: status, fate: internal_error, told: Log("500"), most: TWICE },
     Row { name: "wire-status-html", hits: status, fate: html, told: Log("502"), most: TWICE },
     Row { name: "wire-secret-hang", hits: new_secret, fate: hang, told: Ready("ClusterError", "did not answer within 30s"), most: 3 },
@@ -114,6 +115,7 @@ static WATCHES: &[Row] = &[
     Row { name: "wire-relist-empty", hits: list, fate: |url| gone_or(url, empty), told: Log("broke and is resumed"), most: LISTS },
     Row { name: "wire-relist-shape", hits: list, fate: |url| gone_or(url, another_shape), told: Log("broke and is resumed"), most: LISTS },
     Row { name: "wire-relist-cut-short", hits: list, fate: |url| gone_or(url, cut_short), told: Log("broke and is resumed"), most: LISTS },
+    Row { name: "wire-relist-429", hits: list, fate: |url| gone_or(url, throttled), told: Log("429"), most: LISTS },
     Row { name: "wire-relist-500", hits: list, fate: |url| gone_or(url, internal_error), told: Log("500"), most: LISTS },
 ];
 

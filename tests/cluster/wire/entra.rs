@@ -7,7 +7,7 @@ use super::{
     bench::{Begin, RARELY, Row, Told::Ready, check},
     fates::{
         another_shape, cut_short, empty, garbage, hang, html, huge, internal_error, redirect,
-        reset, stalled, throttled, unavailable,
+        reset, stalled, throttled, throttled_for_a_second, unavailable,
     },
 };
 use crate::world::run;
@@ -18,6 +18,8 @@ fn token(seen: &Seen) -> bool {
 
 /// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
 const BACKOFF: usize = 10;
+/// As often as Entra says, for half a minute.
+const ASKED: usize = 36;
 
 #[rustfmt::skip]
 static ROWS: &[Row] = &[
@@ -31,6 +33,7 @@ static ROWS: &[Row] = &[
     Row { name: "wire-token-html", hits: token, fate: html, told: Ready("AzureUnavailable", ""), most: BACKOFF },
     Row { name: "wire-token-redirect", hits: token, fate: redirect, told: Ready("AzureUnavailable", ""), most: BACKOFF },
     Row { name: "wire-token-429", hits: token, fate: throttled, told: Ready("AzureThrottled", "429"), most: BACKOFF },
+    Row { name: "wire-token-429-second", hits: token, fate: throttled_for_a_second, told: Ready("AzureThrottled", "429"), most: ASKED },
     Row { name: "wire-token-500", hits: token, fate: internal_error, told: Ready("AzureUnavailable", "500"), most: BACKOFF },
     Row { name: "wire-token-503", hits: token, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
     Row { name: "wire-token-huge", hits: token, fate: huge, told: Ready("AzureUnavailable", "longer than"), most: BACKOFF },
