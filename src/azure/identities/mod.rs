@@ -50,7 +50,7 @@ pub struct View {
     pub credentials: Result<Vec<FederatedCredential>, AzureError>,
     /// How old `credentials` is.
     pub age: Duration,
-    /// Which of them may still change without anybody's doing.
+    /// Which of them a write of before may still change.
     pub unsettled: Unsettled,
 }
 
