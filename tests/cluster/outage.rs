@@ -1,6 +1,12 @@
 //! The API server or Azure is gone for a while: nothing is lost, and nobody restarts anything.
 
-use lab::{OperatorOptions, identities::OPERATOR, repository};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use lab::{
+    Lab, LabOptions, OperatorOptions,
+    identities::OPERATOR,
+    proxy::{Fate, Proxy, Side},
+    repository,
+};
 use serde_json::json;
 
 use crate::world::{World, all, awi, often, own, run};
@@ -215,5 +221,74 @@ fn names_that_do_not_resolve() {
             assert!(!log.contains("panicked"), "{log}");
             assert!(log.lines().count() < 200, "a hot loop: {log}");
         }
+    });
+}
+
+#[test]
+fn names_that_resolve_no_longer_and_then_again() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let proxy = Proxy::start(&lab).unwrap();
+        let hosts = lab.scratch().join("hosts");
+        let name_servers_answer = |answer: bool| {
+            let names = "127.0.0.1 kubernetes.default.svc localhost\n";
+            std::fs::write(&hosts, if answer { names } else { "" }).unwrap();
+        };
+        name_servers_answer(true);
+        let options = OperatorOptions {
+            api_server: Some(
+                proxy
+                    .cluster_url()
+                    .replace("127.0.0.1", "kubernetes.default.svc"),
+            ),
+            azure: Some(proxy.azure_url().replace("127.0.0.1", "localhost")),
+            hosts: Some(hosts.clone()),
+            ..often()
+        };
+        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "names").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+
+        // Whoever has a connection needs no name: each that is used breaks.
+        name_servers_answer(false);
+        proxy.rule(|seen| match seen.side {
+            Side::Azure => Fate::Reset,
+            Side::Cluster => Fate::Pass,
+        });
+        world
+            .eventually("the condition tells", async || {
+                let conditions = world.get("prod").await?.status?.conditions;
+                let told = |c: &Condition| {
+                    c.reason == "AzureUnavailable" && c.message.contains("lookup address")
+                };
+                conditions.iter().any(told).then_some(())
+            })
+            .await;
+        proxy.rule(|_| Fate::Reset);
+        proxy.cut();
+        world.release(&["triggerer"]).await;
+        world
+            .eventually("the log tells", async || {
+                let log = operator.log();
+                let mut lines = log.lines();
+                let told = |line: &str| line.contains("watch") && line.contains("lookup");
+                lines.any(told).then_some(())
+            })
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        let lines = operator.log().lines().count();
+        assert!(lines < 200, "a hot loop: {}", operator.log());
+
+        name_servers_answer(true);
+        proxy.rule(|_| Fate::Pass);
+        world
+            .becomes(all(&["triggerer", "worker"]), async || {
+                world.federated().await
+            })
+            .await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert!(!operator.log().contains("panicked"), "{}", operator.log());
     });
 }

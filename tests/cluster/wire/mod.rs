@@ -6,3 +6,4 @@ mod bench;
 mod cluster;
 mod entra;
 mod fates;
+mod graph;

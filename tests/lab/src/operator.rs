@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct OperatorOptions {
     pub api_server: Option<String>,
     /// Where it finds Azure, if not where it is.
     pub azure: Option<String>,
+    /// All the names that it can resolve, as in `/etc/hosts`; the file may change while it runs.
+    pub hosts: Option<PathBuf>,
     pub extra_args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -47,6 +49,7 @@ impl Default for OperatorOptions {
             resync: "5m".to_owned(),
             api_server: None,
             azure: None,
+            hosts: None,
             extra_args: Vec::new(),
             env: Vec::new(),
         }
@@ -87,6 +90,7 @@ pub(crate) struct Launch {
     pub(crate) namespace: String,
     pub(crate) account: String,
     pub(crate) api_server: String,
+    pub(crate) hosts: Option<PathBuf>,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
 }
@@ -116,6 +120,7 @@ impl Launch {
             namespace: SERVICE_ACCOUNT.0.to_owned(),
             account: SERVICE_ACCOUNT.1.to_owned(),
             api_server: options.api_server.unwrap_or_else(|| server.to_owned()),
+            hosts: options.hosts,
             args: args
                 .map(str::to_owned)
                 .into_iter()
@@ -164,6 +169,7 @@ impl Launch {
             env: env.collect::<Result<_>>()?,
             account: spec.service_account_name.clone().unwrap_or_default(),
             api_server: server.to_owned(),
+            hosts: None,
             namespace,
         })
     }
@@ -207,7 +213,10 @@ impl Operator {
             &user,
         )?;
 
-        let mut command = reaper.command(awi)?;
+        let mut command = match &launch.hosts {
+            Some(hosts) => with_names_of(hosts, reaper, awi)?,
+            None => reaper.command(awi)?,
+        };
         command
             .args(launch.args)
             .env("KUBECONFIG", kubeconfig)
@@ -351,4 +360,20 @@ impl Operator {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+}
+
+/// A command that sees its own `/etc/hosts`, and a `/etc/resolv.conf` that names nobody. It takes root, or user
+/// namespaces.
+fn with_names_of(hosts: &Path, reaper: &Arc<Reaper>, program: &Path) -> Result<Command> {
+    const BIND_THEN_EXEC: &str =
+        r#"mount --bind "$0" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && exec "$@""#;
+    let mut command = reaper.command("unshare")?;
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command
+        .args(["--mount", "sh", "-c", BIND_THEN_EXEC])
+        .arg(hosts)
+        .arg(program);
+    Ok(command)
 }
