@@ -13,6 +13,7 @@ use azure_core::{
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use super::{
     AzureError, AzureErrorKind, Cloud,
@@ -27,12 +28,17 @@ const LONGEST_WAIT: u64 = 300;
 /// Azure allows 20 credentials; a list of more pages than this never ends.
 const MAX_PAGES: usize = 50;
 
+/// Reads that wait for an answer at a time: each may take a connection of its own. Writes are not among them: one
+/// that waits may be sent when nobody wants it any longer.
+const READS: usize = 64;
+
 /// One API of one cloud, for one principal.
 #[derive(Clone, Debug)]
 pub(super) struct Rest {
     endpoint: Url,
     pipeline: Pipeline,
     calls: Calls,
+    reads: Arc<Semaphore>,
 }
 
 impl Rest {
@@ -63,6 +69,7 @@ impl Rest {
                 None,
             ),
             calls,
+            reads: Arc::new(Semaphore::new(READS)),
         }
     }
 
@@ -79,6 +86,8 @@ impl Rest {
         url: Url,
     ) -> Result<T, AzureError> {
         let request = Request::new(url, Method::Get);
+        // Nobody closes it.
+        let _turn = self.reads.acquire().await;
         let body = self.send(operation, request).await?;
         parse(&body)
     }

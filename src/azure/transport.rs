@@ -15,6 +15,9 @@ use futures::StreamExt;
 /// Azure's, and would fill the memory.
 const LONGEST: usize = 4 << 20;
 
+/// How long a connection that nobody uses is kept: each takes some 60 KiB, and a burst opens many.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// A transport for Azure's SDK.
 ///
 /// # Errors
@@ -34,6 +37,7 @@ pub fn http_client(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result
         .https_only(false) // IMDS is plain http; bearer tokens go to https only (Cloud::new)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(timeout.min(Duration::from_secs(10)))
+        .pool_idle_timeout(IDLE)
         .timeout(timeout);
     if let Some(path) = extra_ca {
         let context = || format!("--extra-ca {}", path.display());

@@ -7,14 +7,16 @@ use super::FieldOwner;
 
 /// The managers that own `metadata.annotations[key]`.
 pub(super) fn owners_of(key: &str, entries: &[ManagedFieldsEntry]) -> Vec<FieldOwner> {
-    entries
-        .iter()
-        .filter(|entry| owns(entry, key))
+    let owners = entries.iter().filter(|entry| owns(entry, key));
+    let mut owners: Vec<FieldOwner> = owners
         .map(|entry| FieldOwner {
             manager: entry.manager.clone().unwrap_or_default(),
             applies: entry.operation.as_deref() == Some("Apply"),
         })
-        .collect()
+        .collect();
+    // It is kept for each account, and has room for four.
+    owners.shrink_to_fit();
+    owners
 }
 
 fn owns(entry: &ManagedFieldsEntry, key: &str) -> bool {

@@ -1,8 +1,9 @@
 //! Azure, which is the emulator in this process, and the way to it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use crate::names::identity_id;
 use crate::operators::Link;
 use crate::weather::What;
 
@@ -42,6 +44,8 @@ pub struct Azure {
     app: Arc<App>,
     router: axum::Router,
     caller: Caller,
+    /// The identities of which the operator may not write the credentials, or not even read: whether it may.
+    barred: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Azure {
@@ -62,6 +66,7 @@ impl Azure {
                 principal: Uuid::from_u128(3),
             },
             app,
+            barred: Mutex::default(),
         }
     }
 
@@ -103,6 +108,31 @@ impl Azure {
     /// Every identity with its credentials, as it is.
     pub fn state(&self) -> Value {
         self.app.store().snapshot()
+    }
+
+    /// The operator's role on an identity is taken away, or exchanged for a reader's.
+    pub fn bar(&self, identity: &str, may_read: bool) {
+        self.barred()
+            .insert(identity_id(identity).to_ascii_lowercase(), may_read);
+    }
+
+    /// It has its roles again.
+    pub fn unbar(&self) {
+        self.barred().clear();
+    }
+
+    fn is_barred(&self, request: &http::Request<Vec<u8>>) -> bool {
+        let path = request.uri().path().to_ascii_lowercase();
+        let is_read = request.method() == http::Method::GET;
+        let barred = self.barred();
+        let mut barred = barred
+            .iter()
+            .filter(|(identity, _)| path.starts_with(*identity));
+        barred.any(|(_, may_read)| !(is_read && *may_read))
+    }
+
+    fn barred(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
+        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Azure answers no faster than it documents, or as fast as it can.
@@ -189,6 +219,7 @@ async fn carry(
     }
     let answer = match fate.what {
         What::LostThere => return None,
+        _ if link.world.azure.is_barred(&request) => refusal(403, None),
         What::Refused(409, _) if is_write => refusal(409, None),
         What::Refused(409, _) => refusal(503, None),
         What::Refused(status, retry) => refusal(status, retry),

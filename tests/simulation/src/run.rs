@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
 use crate::chance;
-use crate::names::ISSUERS;
+use crate::names::{IDENTITIES, ISSUERS};
 use crate::operators::Operators;
 use crate::people::People;
 use crate::rest::{Rest, unfinished};
@@ -95,6 +95,9 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     people.set_up().await;
     let mut operators = Operators::start(&world, elects, ISSUERS[0].into(), resync);
 
+    if rng.u32(..4) == 0 {
+        bar(&mut rng, &world);
+    }
     let gap = [50, 500, 4_000][rng.usize(..3)];
     for _ in 0..rng.usize(4..20) {
         sleep(Duration::from_millis(rng.u64(..gap))).await;
@@ -113,6 +116,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     world.tell(|| "the faults end".into());
     world.state().weather = Weather::CALM;
     world.azure.throttle(false);
+    world.azure.unbar();
     people.heal().await;
     let healed = Instant::now();
     let settled = loop {
@@ -159,7 +163,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
 fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &mut Operators) {
     let index = rng.usize(..operators.count());
     let length = Duration::from_millis(rng.u64(100..40_000));
-    match rng.u32(..12) {
+    match rng.u32(..16) {
         0..4 => operators.crash(index),
         4 => operators.stop(index),
         5 | 6 => operators.pause(index, length),
@@ -178,6 +182,11 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
             world.tell(|| format!("the wall clock jumps by {by} ms"));
             chance::jump(by);
         }
+        11..14 => bar(rng, world),
+        14 => {
+            world.tell(|| "all roles are back".into());
+            world.azure.unbar();
+        }
         _ => {
             // The cluster's issuer moves; whoever starts from now on is told the new one.
             let issuer = ISSUERS[1];
@@ -190,4 +199,12 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
             }
         }
     }
+}
+
+/// The operator's role on an identity is taken away.
+fn bar(rng: &mut Rng, world: &World) {
+    let identity = IDENTITIES[rng.usize(..IDENTITIES.len())];
+    let may_read = rng.bool();
+    world.tell(|| format!("no role on {identity} any longer; may it read: {may_read}"));
+    world.azure.bar(identity, may_read);
 }
