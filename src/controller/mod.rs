@@ -45,8 +45,9 @@ use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
 
-/// Passes at a time. Each holds all that was seen for it, and may wait for its turn to write to an identity.
-const PASSES: u16 = 256;
+/// Passes at a time. Each holds all that was seen for it, some 100 KiB, and may wait for its turn to write to an
+/// identity: as many as six full identities keep waiting.
+const PASSES: u16 = 128;
 
 /// How long events may still go out when all passes are over.
 const LAST_NEWS: Duration = Duration::from_secs(2);

@@ -18,6 +18,7 @@ mod doctor;
 mod drift;
 mod exchange;
 mod gitops;
+mod graph;
 mod init;
 mod installs;
 mod issuer;

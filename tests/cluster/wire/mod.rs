@@ -5,5 +5,4 @@ mod azure;
 mod bench;
 mod cluster;
 mod entra;
-mod fates;
-mod graph;
+pub mod fates;
