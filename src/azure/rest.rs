@@ -13,7 +13,6 @@ use azure_core::{
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
 
 use super::{
     AzureError, AzureErrorKind, Cloud,
@@ -28,17 +27,12 @@ const LONGEST_WAIT: u64 = 300;
 /// Azure allows 20 credentials; a list of more pages than this never ends.
 const MAX_PAGES: usize = 50;
 
-/// Reads that wait for an answer at a time: each may take a connection of its own. Writes are not among them: one
-/// that waits may be sent when nobody wants it any longer.
-const READS: usize = 64;
-
 /// One API of one cloud, for one principal.
 #[derive(Clone, Debug)]
 pub(super) struct Rest {
     endpoint: Url,
     pipeline: Pipeline,
     calls: Calls,
-    reads: Arc<Semaphore>,
 }
 
 impl Rest {
@@ -69,7 +63,6 @@ impl Rest {
                 None,
             ),
             calls,
-            reads: Arc::new(Semaphore::new(READS)),
         }
     }
 
@@ -86,8 +79,6 @@ impl Rest {
         url: Url,
     ) -> Result<T, AzureError> {
         let request = Request::new(url, Method::Get);
-        // Nobody closes it.
-        let _turn = self.reads.acquire().await;
         let body = self.send(operation, request).await?;
         parse(&body)
     }

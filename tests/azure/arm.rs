@@ -1,20 +1,11 @@
 //! The Azure Resource Manager client, against answers that no well-behaved server gives.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use airflow_workload_identity::{azure::AzureErrorKind, model::FederatedCredential};
-use async_trait::async_trait;
-use azure_core::http::{AsyncRawResponse, HttpClient, Request};
-use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::client::{ID, Server, answer, client, id};
+use crate::client::{ID, Server, client, id};
 
 fn page(name: &str, next: Option<&str>) -> Value {
     let properties = json!({ "issuer": "i", "subject": "s", "audiences": ["a"] });
@@ -130,34 +121,6 @@ async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
             "{status} {body}"
         );
     }
-}
-
-/// Takes a second for each answer, and counts the requests that wait for one.
-#[derive(Debug, Default)]
-struct Slow {
-    waiting: AtomicUsize,
-    most: AtomicUsize,
-}
-
-#[async_trait]
-impl HttpClient for Slow {
-    async fn execute_request(&self, _: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most.fetch_max(waiting, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Ok(answer(200, None, &json!({ "value": [] })))
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn however_many_identities_there_are_sixty_four_are_read_at_a_time() {
-    let server = Arc::new(Slow::default());
-    let client = client(server.clone());
-    let id = id();
-    let read = join_all((0..200).map(|_| client.credentials(&id))).await;
-    assert!(read.iter().all(Result::is_ok), "{read:?}");
-    assert_eq!(server.most.load(Ordering::Relaxed), 64);
 }
 
 #[tokio::test]

@@ -188,8 +188,13 @@ fn gives_only_what_is_granted(snapshot: &Snapshot, plan: &Plan) {
     }
 }
 
-/// A status that the API server refuses is never told at all. What it holds already, it takes.
+/// A status that the API server refuses is never told at all. What it holds already, it takes; and it holds no object
+/// whose spec it refuses.
 fn is_taken(object: &AirflowWorkloadIdentity, status: &AirflowWorkloadIdentityStatus) {
+    let spec = &schema::OBJECT["properties"]["spec"];
+    if schema::refused(spec, &json!(object.spec), "spec").is_some() {
+        return;
+    }
     let schema = &schema::OBJECT["properties"]["status"];
     let refused =
         |status: &AirflowWorkloadIdentityStatus| schema::refused(schema, &json!(status), "status");

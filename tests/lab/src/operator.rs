@@ -362,11 +362,12 @@ impl Operator {
     }
 }
 
-/// A command that sees its own `/etc/hosts`, and a `/etc/resolv.conf` that names nobody. It takes root, or user
-/// namespaces.
+/// A command that sees its own `/etc/hosts`, and asks nothing else for a name, whatever this machine asks. It takes
+/// root, or user namespaces.
 fn with_names_of(hosts: &Path, reaper: &Arc<Reaper>, program: &Path) -> Result<Command> {
-    const BIND_THEN_EXEC: &str =
-        r#"mount --bind "$0" /etc/hosts && mount --bind /dev/null /etc/resolv.conf && exec "$@""#;
+    const BIND_THEN_EXEC: &str = r#"
+        echo 'hosts: files' > "$0.order"
+        mount --bind "$0" /etc/hosts && mount --bind "$0.order" /etc/nsswitch.conf && exec "$@""#;
     let mut command = reaper.command("unshare")?;
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
