@@ -45,8 +45,8 @@ use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
 
-/// Passes at a time. Each holds all that was seen for it, some 100 KiB, and may wait for its turn to write to an
-/// identity: as many as six full identities keep waiting.
+/// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait for its turn to write
+/// to an identity: as many as six full identities keep waiting.
 const PASSES: u16 = 128;
 
 /// How long events may still go out when all passes are over.
