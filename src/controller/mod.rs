@@ -46,7 +46,7 @@ use reconcile::Context;
 use triggers::Refs;
 
 /// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait for its turn to write
-/// to an identity: as many as six full identities keep waiting.
+/// to an identity: one that Azure throttles keeps six of them waiting at most.
 const PASSES: u16 = 128;
 
 /// How long events may still go out when all passes are over.

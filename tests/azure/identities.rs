@@ -17,7 +17,7 @@ use airflow_workload_identity::{
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Method, Request};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::client::{answer, client, id};
 
@@ -34,6 +34,8 @@ struct Azure {
     /// Statuses with which the next LISTs are refused.
     refused_lists: Mutex<VecDeque<(u16, &'static str)>>,
     is_another: AtomicBool,
+    /// What Azure takes to answer of the identity itself.
+    identity_takes: Mutex<Duration>,
 }
 
 impl Azure {
@@ -101,6 +103,8 @@ impl HttpClient for Azure {
                 })
             }
             (true, false) => {
+                let takes = *self.identity_takes.lock().unwrap();
+                sleep(takes).await;
                 let is_another = self.is_another.load(Ordering::Relaxed);
                 let client = if is_another { ANOTHER } else { UUID };
                 let identity = json!({ "properties": { "clientId": client, "tenantId": UUID } });
@@ -226,6 +230,32 @@ async fn turns_are_taken_in_the_order_in_which_they_were_asked_for() {
     let written = azure.credentials.lock().unwrap();
     let order: Vec<&str> = written.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(order, names);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_azures_pace_who_would_wait_in_vain_does_not_line_up() {
+    let (azure, identities) = world();
+    azure.script(&[(429, Some("4"))]);
+    put(&identities, "one").await.unwrap();
+    // Each four seconds one of them may write, and nobody waits for longer than twenty.
+    let puts = (0..10).map(|n| {
+        let identities = identities.clone();
+        tokio::spawn(async move {
+            let start = Instant::now();
+            let result = put(&identities, &format!("a{n:02}")).await;
+            (result, start.elapsed().as_secs())
+        })
+    });
+    let mut ended = Vec::new();
+    for put in puts.collect::<Vec<_>>() {
+        ended.push(put.await.unwrap());
+    }
+    let written = [4, 8, 12, 16, 20].map(|seconds| (Ok(()), seconds));
+    assert_eq!(ended[..5], written);
+    assert_eq!(
+        ended[5..],
+        [const { (Err(AzureErrorKind::Throttled), 0) }; 5]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,6 +491,17 @@ async fn an_identity_that_was_made_anew_between_a_look_and_a_write_is_read_anew(
         .unwrap();
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(client().await, ANOTHER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_as_old_as_its_answer_and_one_that_grew_old_is_asked_for_again() {
+    for (takes, age, lists) in [(0, 0, 1), (5, 5, 1), (6, 0, 2)] {
+        let (azure, identities) = world();
+        *azure.identity_takes.lock().unwrap() = Duration::from_secs(takes);
+        let view = identities.view(&id(), Duration::ZERO).await;
+        assert_eq!(view.age.as_secs(), age, "the identity takes {takes} s");
+        assert_eq!(azure.lists.lock().unwrap().len(), lists);
+    }
 }
 
 #[tokio::test(start_paused = true)]

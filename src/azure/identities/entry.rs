@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{View, pace::Pace};
+use super::{FRESH, View, pace::Pace};
 use crate::{
     azure::{AzureClient, AzureError, AzureErrorKind, AzureIdentity},
     model::{FederatedCredential, IdentityId},
@@ -28,7 +31,26 @@ pub const ARRIVES: Duration = Duration::from_secs(15);
 pub(super) struct Owner {
     pub turn: tokio::sync::Mutex<()>,
     pub entry: tokio::sync::Mutex<Entry>,
-    known: Mutex<Option<Arc<Listed>>>,
+    /// How many have the turn or wait for it.
+    writers: AtomicU32,
+    known: Mutex<Known>,
+}
+
+/// What was known after the last request.
+#[derive(Debug, Default)]
+struct Known {
+    listed: Option<Arc<Listed>>,
+    writes: Pace,
+}
+
+/// A place in the line of those who write; left when dropped.
+#[derive(Debug)]
+pub(super) struct Place<'a>(&'a AtomicU32);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Owner {
@@ -38,26 +60,49 @@ impl Owner {
         Self {
             turn: tokio::sync::Mutex::default(),
             entry: tokio::sync::Mutex::new(Entry::new(began)),
+            writers: AtomicU32::default(),
             known: Mutex::default(),
         }
     }
 
     /// What was known last, if it is at most this old.
     pub fn known(&self, max_age: Duration) -> Option<View> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().and_then(|listed| listed.view(max_age))
+        let known = self.last();
+        known
+            .listed
+            .as_ref()
+            .and_then(|listed| listed.view(max_age))
     }
 
     /// How many credentials were listed last, at most this long ago.
     pub fn count(&self, max_age: Duration) -> Option<usize> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed = known.as_ref()?;
+        let known = self.last();
+        let listed = known.listed.as_ref()?;
         (listed.at.elapsed() <= max_age).then_some(listed.credentials.len())
     }
 
     pub fn publish(&self, entry: &Entry) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone_from(&entry.listed);
+        let mut known = self.last();
+        known.listed.clone_from(&entry.listed);
+        known.writes = entry.writes;
+    }
+
+    /// Lines up for a write, unless at Azure's pace the turn would not come within `patience`.
+    ///
+    /// # Errors
+    /// How long the first in line has to wait.
+    pub fn line_up(&self, patience: Duration) -> Result<Place<'_>, Duration> {
+        let before = self.writers.fetch_add(1, Ordering::Relaxed);
+        let place = Place(&self.writers);
+        let (pace, now) = (self.last().writes, Instant::now());
+        if pace.wait_after(before, now) > patience {
+            return Err(pace.wait(now));
+        }
+        Ok(place)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,13 +142,29 @@ impl Unsettled {
 
 impl Listed {
     fn view(&self, max_age: Duration) -> Option<View> {
-        let age = self.at.elapsed();
-        (age <= max_age).then(|| View {
+        (self.at.elapsed() <= max_age).then(|| self.seen())
+    }
+
+    fn seen(&self) -> View {
+        View {
             identity: Ok(self.identity),
             credentials: Ok(self.credentials.clone()),
-            age,
+            age: self.at.elapsed(),
             unsettled: self.unsettled.clone(),
-        })
+        }
+    }
+}
+
+/// What one LIST told: asked for at `sent`, answered at `at`.
+struct List {
+    sent: Instant,
+    at: Instant,
+    credentials: Vec<FederatedCredential>,
+}
+
+impl List {
+    fn has(&self, name: &str) -> bool {
+        self.credentials.iter().any(|c| c.is_named(name))
     }
 }
 
@@ -169,43 +230,54 @@ impl Entry {
         azure: &AzureClient,
         id: &IdentityId,
     ) -> Result<View, AzureError> {
-        let sent = Instant::now();
-        let credentials = match azure.credentials(id).await {
-            Ok(credentials) => credentials,
-            Err(error) => {
-                // What cannot be listed can perhaps be read: then that is what is to be told.
-                if self.identity.is_none() && error.kind != AzureErrorKind::Throttled {
-                    self.identity = azure.identity(id).await.ok();
-                }
-                return Err(error);
-            }
-        };
-        self.reads.passed(sent);
+        let mut list = self.list(azure, id).await?;
         let mut anchors = self.anchors.iter();
-        let is_the_same = anchors.any(|name| credentials.iter().any(|c| c.is_named(name)));
+        let is_the_same = anchors.any(|name| list.has(name));
         let identity = if let (Some(identity), true) = (self.identity, is_the_same) {
             identity
         } else {
             // It is not known yet; or perhaps it was deleted and made again, under another client ID.
             let identity = azure.identity(id).await?;
-            self.anchors = credentials.iter().map(|c| c.name.clone()).collect();
+            self.identity = Some(identity);
+            self.anchors = list.credentials.iter().map(|c| c.name.clone()).collect();
+            if list.at.elapsed() > FRESH {
+                // That took long, and what was listed before is old by now.
+                list = self.list(azure, id).await?;
+            }
             identity
         };
-        self.identity = Some(identity);
-        let unsettled = self.unsettled(sent);
-        self.listed = Some(Arc::new(Listed {
-            at: Instant::now(),
+        let listed = Listed {
+            at: list.at,
             identity,
-            credentials: credentials.clone(),
-            unsettled: unsettled.clone(),
-        }));
+            credentials: list.credentials,
+            unsettled: self.unsettled(list.sent),
+        };
+        let view = listed.seen();
+        self.listed = Some(Arc::new(listed));
         self.failed = None;
-        Ok(View {
-            identity: Ok(identity),
-            credentials: Ok(credentials),
-            age: Duration::ZERO,
-            unsettled,
-        })
+        Ok(view)
+    }
+
+    async fn list(&mut self, azure: &AzureClient, id: &IdentityId) -> Result<List, AzureError> {
+        let sent = Instant::now();
+        match azure.credentials(id).await {
+            Ok(credentials) => {
+                self.reads.passed(sent);
+                let at = Instant::now();
+                Ok(List {
+                    sent,
+                    at,
+                    credentials,
+                })
+            }
+            Err(error) => {
+                // What cannot be listed can perhaps be read: then that is what is to be told.
+                if self.identity.is_none() && error.kind != AzureErrorKind::Throttled {
+                    self.identity = azure.identity(id).await.ok();
+                }
+                Err(error)
+            }
+        }
     }
 
     pub fn read_failed(&mut self, error: AzureError) -> AzureError {

@@ -2,8 +2,9 @@
 //! here, so that one LIST serves all, one write is in flight at a time (Azure answers 409
 //! otherwise), and nobody asks again before Azure wants to be asked.
 //!
-//! Writes wait for their turn, first come, first served. Another cluster may write to the same
-//! identity, so 409 is normal life: the turn is kept, and the write is tried again.
+//! Writes wait for their turn, first come, first served; who would wait in vain does not line up.
+//! Another cluster may write to the same identity, so 409 is normal life: the turn is kept, and the
+//! write is tried again.
 
 mod entry;
 mod pace;
@@ -221,6 +222,8 @@ impl Identities {
     async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), AzureError> {
         let owner = self.owner(id);
         // Passes are few, and others have something to do elsewhere.
+        let line = owner.line_up(PATIENCE);
+        let _place = line.map_err(|wait| paused(wait.max(BUSY.1)))?;
         let Ok(_turn) = timeout(PATIENCE, owner.turn.lock()).await else {
             return Err(paused(BUSY.1));
         };

@@ -13,7 +13,7 @@ const SLOWEST: Duration = Duration::from_secs(60);
 const RESTED: Duration = Duration::from_secs(60);
 
 /// The pace of one kind of request to one identity.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     interval: Duration,
     next: Option<Instant>,
@@ -26,10 +26,21 @@ impl Pace {
             .map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
     }
 
+    /// How long to wait when so many others have to go first.
+    pub fn wait_after(&self, others: u32, now: Instant) -> Duration {
+        if self.has_rested(now) {
+            return Duration::ZERO;
+        }
+        self.wait(now) + self.interval * others
+    }
+
+    fn has_rested(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next + RESTED < now)
+    }
+
     /// A request that was sent at this time was not throttled.
     pub fn passed(&mut self, sent: Instant) {
-        let rested = self.next.is_none_or(|next| next + RESTED < sent);
-        self.interval = if rested || self.interval.is_zero() {
+        self.interval = if self.has_rested(sent) || self.interval.is_zero() {
             Duration::ZERO
         } else {
             self.interval.mul_f64(0.95).max(DOCUMENTED)
