@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
-    rest::Rest,
+    rest::{Rest, parse},
 };
 use crate::model::{CredentialName, FederatedCredential};
 
@@ -79,8 +79,11 @@ impl GraphClient {
             properties: properties.clone(),
         };
         request.set_body(serde_json::json!(body).to_string());
-        self.0.send(Operation::PutCredential, request).await?;
-        // An update is answered without a body.
+        let answer = self.0.send(Operation::PutCredential, request).await?;
+        // An update is answered without a body; and a body that is none of Graph's was not written by it.
+        if !answer.is_empty() {
+            parse::<CredentialBody>(&answer)?;
+        }
         Ok(body.into())
     }
 

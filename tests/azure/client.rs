@@ -55,7 +55,7 @@ pub fn client(server: Arc<dyn HttpClient>) -> AzureClient {
     AzureClient::new(&cloud, cloud.graph.as_ref(), &transport, &Token::shared())
 }
 
-/// An answer, and the seconds that it asks to wait.
+/// An answer, without a body if it is null, and the seconds that it asks to wait.
 pub fn answer(status: u16, retry_after: Option<&'static str>, body: &Value) -> AsyncRawResponse {
     let mut headers = Headers::new();
     if let Some(seconds) = retry_after {
@@ -64,7 +64,11 @@ pub fn answer(status: u16, retry_after: Option<&'static str>, body: &Value) -> A
             HeaderValue::from_static(seconds),
         );
     }
-    AsyncRawResponse::from_bytes(StatusCode::from(status), headers, body.to_string())
+    let body = match body {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    AsyncRawResponse::from_bytes(StatusCode::from(status), headers, body)
 }
 
 /// Gives the same answers in turn, the last one for ever, and remembers who was asked.

@@ -40,8 +40,10 @@ async fn an_application_is_read_by_its_client_id_and_has_no_tenant() {
 }
 
 #[tokio::test]
-async fn a_credential_is_written_by_name_with_our_description_and_no_answer_is_needed() {
-    for (status, body) in [(204, Value::Null), (201, json!({ "id": "1" }))] {
+async fn a_credential_is_written_by_name_with_our_description() {
+    let mut created = json!(properties());
+    created["name"] = json!(name().as_str());
+    for (status, body) in [(204, Value::Null), (201, created)] {
         let server = Server::answering([(status, None, body)]);
         let written = client(server.clone())
             .put_credential(&id(), &name(), &properties())
@@ -65,6 +67,19 @@ async fn a_credential_is_written_by_name_with_our_description_and_no_answer_is_n
         let body: Value = serde_json::from_slice(body).unwrap();
         assert_eq!(body["description"], MARK);
         assert_eq!(body["subject"], "system:serviceaccount:airflow:worker");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_graphs_is_no_proof_of_a_credential() {
+    for body in [json!("signed in"), json!({ "id": "1" })] {
+        let server = Server::answering([(200, None, body)]);
+        let written = client(server)
+            .put_credential(&id(), &name(), &properties())
+            .await;
+        let error = written.unwrap_err();
+        assert_eq!(error.kind, AzureErrorKind::Unavailable);
+        assert!(error.message.contains("cannot be read"), "{error}");
     }
 }
 

@@ -18,7 +18,6 @@ mod doctor;
 mod drift;
 mod exchange;
 mod gitops;
-mod graph;
 mod init;
 mod installs;
 mod issuer;

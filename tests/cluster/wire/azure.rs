@@ -5,6 +5,7 @@ use lab::proxy::{Fate, Seen, Side};
 
 use super::{
     bench::{Begin, OFTEN, RARELY, Row, Told, check},
+    bounds::{ASKED, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
     fates::{
         another_shape, conflict, cut_short, elsewhere, empty, garbage, gateway_timeout, hang, html,
         huge, in_a_circle, internal_error, redirect, reset, stalled, throttled,
@@ -30,23 +31,6 @@ fn identity(seen: &Seen) -> bool {
     let mut parts = seen.path.rsplit('/');
     seen.side == Side::Azure && parts.nth(1) == Some("userAssignedIdentities")
 }
-
-/// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
-const BACKOFF: usize = 10;
-/// The same, and each waits for six seconds before.
-const HANGS: usize = 6;
-/// 5 and 10 seconds and more.
-const SLOW: usize = 4;
-/// Of a list that does not end, fifty are read.
-const PAGES: usize = SLOW * 50;
-/// For twenty seconds, with pauses that grow to five; and then again from the start.
-const BUSY: usize = 26;
-/// Four seconds and more lie between.
-const PACED: usize = 8;
-/// As often as Azure says, for half a minute.
-const ASKED: usize = 36;
-/// It was done: what is looked at again is there.
-const ONCE: usize = 1;
 
 use Told::{Nothing, Ready};
 

@@ -1,5 +1,5 @@
-//! Rows of a table of faults, side by side: a namespace, an identity and an object for each, behind one
-//! proxy and one operator.
+//! Rows of a table of faults, side by side: a namespace, an identity or an application, and an object for each,
+//! behind one proxy and one operator.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Method;
 use futures::{FutureExt, future::join_all};
 use lab::{
     Lab, LabOptions, Operator, OperatorOptions,
@@ -36,7 +37,7 @@ pub const OFTEN: &str = "1s";
 
 /// A fault, and what comes of it.
 pub struct Row {
-    /// Also the name of the namespace and of the identity.
+    /// Also the name of the namespace, and of the managed identity.
     pub name: &'static str,
     /// Which requests it befalls, among those that name the row.
     pub hits: fn(&Seen) -> bool,
@@ -70,6 +71,13 @@ pub enum Begin {
     AtTheEnd,
 }
 
+/// What the accounts of a table's objects sign in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SignIn {
+    ManagedIdentities,
+    Applications,
+}
+
 /// The lab that all tables share.
 pub async fn lab() -> &'static Lab {
     static LAB: OnceCell<Lab> = OnceCell::const_new();
@@ -77,13 +85,67 @@ pub async fn lab() -> &'static Lab {
         .await
 }
 
+/// A row, and how its requests are told from those of others.
+struct Target {
+    row: &'static Row,
+    /// The client ID of its application, if it has one.
+    app: Option<String>,
+}
+
+impl Target {
+    async fn new(row: &'static Row, sign_in: SignIn) -> Self {
+        let app = match sign_in {
+            SignIn::ManagedIdentities => None,
+            SignIn::Applications => {
+                let azure = lab().await.azure().await.unwrap();
+                let body = json!({ "displayName": row.name });
+                let made = azure.graph(Method::POST, "applications", Some(&body)).await;
+                Some(made.unwrap()["appId"].as_str().unwrap().to_owned())
+            }
+        };
+        Self { row, app }
+    }
+
+    fn namespace(&self) -> Value {
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.row.name } })
+    }
+
+    fn account(&self, name: &str) -> Value {
+        let namespace = self.row.name;
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": namespace } })
+    }
+
+    /// As a grant names it.
+    fn identity(&self) -> Value {
+        self.app.as_ref().map_or_else(
+            || json!({ "resourceId": resource_id(self.row.name) }),
+            |app| json!({ "appId": app }),
+        )
+    }
+
+    fn is_hit(&self, seen: &Seen) -> bool {
+        let app = self.app.as_ref().map(|app| application(app));
+        let mut parts = seen.path.split('/');
+        let is_its_own = parts.any(|part| part == self.row.name || Some(part) == app.as_deref());
+        let anybodys = ["/namespaces/", "/userAssignedIdentities/", "/applications("];
+        let is_shared = !anybodys.iter().any(|part| seen.path.contains(part));
+        (is_its_own || is_shared) && (self.row.hits)(seen)
+    }
+}
+
+/// An application's part of Graph's paths.
+fn application(app: &str) -> String {
+    format!("applications(appId='{app}')")
+}
+
 /// The faults that are there at the moment, by row.
 #[derive(Clone, Default)]
-struct Faults(Arc<Mutex<BTreeMap<&'static str, &'static Row>>>);
+struct Faults(Arc<Mutex<BTreeMap<&'static str, Arc<Target>>>>);
 
 impl Faults {
-    fn begin(&self, row: &'static Row) {
-        self.0.lock().unwrap().insert(row.name, row);
+    fn begin(&self, target: &Arc<Target>) {
+        let mut faults = self.0.lock().unwrap();
+        faults.insert(target.row.name, target.clone());
     }
 
     fn end(&self, row: &Row) {
@@ -91,53 +153,41 @@ impl Faults {
     }
 
     fn strike(&self, seen: &Seen, azure: &str) -> Fate {
-        let row = self
-            .0
-            .lock()
-            .unwrap()
-            .values()
-            .copied()
-            .find(|row| row.is_hit(seen));
-        row.map_or(Fate::Pass, |row| {
-            (row.fate)(&format!("{azure}{}?{}", seen.path, seen.query))
+        let faults = self.0.lock().unwrap();
+        let target = faults.values().find(|target| target.is_hit(seen));
+        target.map_or(Fate::Pass, |target| {
+            (target.row.fate)(&format!("{azure}{}?{}", seen.path, seen.query))
         })
-    }
-}
-
-impl Row {
-    fn namespace(&self) -> Value {
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.name } })
-    }
-
-    fn account(&self, name: &str) -> Value {
-        let namespace = self.name;
-        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": namespace } })
-    }
-
-    fn is_hit(&self, seen: &Seen) -> bool {
-        let is_its_own = seen.path.split('/').any(|part| part == self.name);
-        let is_shared =
-            !seen.path.contains("/namespaces/") && !seen.path.contains("/userAssignedIdentities/");
-        (is_its_own || is_shared) && (self.hits)(seen)
     }
 }
 
 /// Runs a table to its end, and tells of every row that is not as it should be.
 pub async fn check(rows: &'static [Row], begin: Begin, resync: &str) {
+    check_as(SignIn::ManagedIdentities, rows, begin, resync).await;
+}
+
+/// The same with applications in place of managed identities.
+pub async fn check_applications(rows: &'static [Row], begin: Begin, resync: &str) {
+    check_as(SignIn::Applications, rows, begin, resync).await;
+}
+
+async fn check_as(sign_in: SignIn, rows: &'static [Row], begin: Begin, resync: &str) {
     let lab = lab().await;
+    let mut targets = Vec::new();
+    for row in rows {
+        targets.push(Arc::new(Target::new(row, sign_in).await));
+    }
     let proxy = Proxy::start(lab).unwrap();
     let faults = Faults::default();
     let (struck, azure) = (faults.clone(), proxy.azure_url().to_owned());
     proxy.rule(move |seen| struck.strike(seen, &azure));
     if begin == Begin::Before {
-        for row in rows {
-            faults.begin(row);
-        }
+        targets.iter().for_each(|target| faults.begin(target));
     }
-    let before = rows
+    let before = targets
         .iter()
-        .flat_map(|row| [row.namespace(), row.account(WORKER)]);
-    let grant = grant(rows);
+        .flat_map(|target| [target.namespace(), target.account(WORKER)]);
+    let grant = grant(&targets);
     apply(lab, before.chain([grant]).collect()).await;
     let mut options = OperatorOptions::default().through(&proxy);
     options.resync = resync.into();
@@ -148,6 +198,9 @@ pub async fn check(rows: &'static [Row], begin: Begin, resync: &str) {
     options
         .extra_args
         .extend(["--azure-timeout", "6s"].map(str::to_owned));
+    if sign_in == SignIn::Applications {
+        options.extra_args.push("--entra-applications".to_owned());
+    }
     let operator = lab.start_operator(awi(), options).await.unwrap();
 
     let wanted: &[&str] = match begin {
@@ -156,10 +209,11 @@ pub async fn check(rows: &'static [Row], begin: Begin, resync: &str) {
     };
     // One after the other: many at once are slower.
     let mut cases = Vec::new();
-    for row in rows {
-        let world = World::existing(lab, &operator, row.name).await;
+    for target in &targets {
+        let world = World::existing(lab, &operator, target.row.name).await;
         cases.push(Case {
-            row,
+            row: target.row,
+            target,
             world,
             wanted,
             proxy: &proxy,
@@ -180,12 +234,11 @@ pub async fn check(rows: &'static [Row], begin: Begin, resync: &str) {
         )
         .await;
         let since = Since::now(&proxy);
-        for row in rows {
-            faults.begin(row);
-        }
+        targets.iter().for_each(|target| faults.begin(target));
         if begin == Begin::Later {
             proxy.cut();
-            apply(lab, rows.iter().map(|row| row.account(TRIGGERER)).collect()).await;
+            let triggerers = targets.iter().map(|target| target.account(TRIGGERER));
+            apply(lab, triggerers.collect()).await;
         } else {
             join_all(cases.iter().map(|case| case.world.delete("prod"))).await;
         }
@@ -219,12 +272,9 @@ async fn apply(lab: &Lab, items: Vec<Value>) {
 }
 
 /// One for all: each new one has all objects looked at.
-fn grant(rows: &[Row]) -> Value {
-    let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
-    let identities: Vec<Value> = names
-        .iter()
-        .map(|name| json!({ "resourceId": resource_id(name) }))
-        .collect();
+fn grant(targets: &[Arc<Target>]) -> Value {
+    let names: Vec<&str> = targets.iter().map(|target| target.row.name).collect();
+    let identities: Vec<Value> = targets.iter().map(|target| target.identity()).collect();
     json!({
         "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AzureIdentityGrant",
         "metadata": { "name": names[0] },
@@ -250,6 +300,7 @@ impl Since {
 /// A row in the making.
 struct Case<'a> {
     row: &'static Row,
+    target: &'a Target,
     world: World<'a>,
     /// The accounts that the object asks for.
     wanted: &'static [&'static str],
@@ -262,6 +313,11 @@ impl Case<'_> {
     fn object(&self) -> Value {
         let mut object = self.world.object("prod", json!({}));
         object["spec"]["airflow"] = json!({ "serviceAccounts": self.wanted });
+        if let Some(app) = &self.target.app {
+            let tenant = &self.world.tenant_id;
+            object["spec"]["identity"] =
+                json!({ "application": { "appId": app }, "tenantId": tenant });
+        }
         object
     }
 
@@ -281,11 +337,7 @@ impl Case<'_> {
                 case.world.get("prod").await.is_none()
             })
             .await;
-            assert_eq!(
-                self.world.credentials_of(&self.world.identity).await.len(),
-                0,
-                "{name}"
-            );
+            assert_eq!(self.subjects().await, [""; 0], "{name}");
             return;
         }
         self.until("all is well again", Self::is_well).await;
@@ -293,19 +345,34 @@ impl Case<'_> {
             "{name}: well after {:.0?}",
             since.at.elapsed().saturating_sub(lasted)
         );
-        assert_eq!(self.world.federated().await, self.wanted, "{name}");
-        let credentials = self.world.credentials_of(&self.world.identity).await;
-        assert_eq!(
-            credentials.len(),
-            self.wanted.len(),
-            "{name}: {credentials:?}"
-        );
+        let wanted = self.wanted.iter();
+        let wanted: Vec<_> = wanted
+            .map(|account| format!("system:serviceaccount:{name}:{account}"))
+            .collect();
+        assert_eq!(self.subjects().await, wanted, "{name}");
+    }
+
+    /// The subjects of all credentials that there are, in order.
+    async fn subjects(&self) -> Vec<String> {
+        let mut subjects: Vec<String> = if let Some(app) = &self.target.app {
+            let azure = self.world.azure().await;
+            let path = format!("{}/federatedIdentityCredentials", application(app));
+            let list = azure.graph(Method::GET, &path, None).await.unwrap();
+            let all = list["value"].as_array().unwrap().iter();
+            all.map(|one| one["subject"].as_str().unwrap().to_owned())
+                .collect()
+        } else {
+            let all = self.world.credentials_of(&self.world.identity).await;
+            all.into_values().map(|one| one.subject).collect()
+        };
+        subjects.sort();
+        subjects
     }
 
     fn hits(&self, since: &Since) -> usize {
         let seen = self.proxy.seen();
         let later = seen.iter().skip(since.number);
-        later.filter(|seen| self.row.is_hit(seen)).count()
+        later.filter(|seen| self.target.is_hit(seen)).count()
     }
 
     async fn is_told(&self, since: &Since) -> bool {

@@ -17,6 +17,7 @@ use super::{
         Told::{Log, Nothing, Ready},
         check, lab,
     },
+    bounds::{BACKOFF, ONCE},
     fates::{
         another_shape, conflict, cut_short, empty, garbage, hang, html, internal_error, reset,
         throttled, throttled_for_a_second, unavailable,
@@ -57,8 +58,6 @@ fn is_watch(url: &str) -> bool {
     url.contains("watch=true")
 }
 
-/// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
-const BACKOFF: usize = 10;
 /// The status is written before the first credential, and in the end.
 const TWICE: usize = 2 * BACKOFF;
 /// A second lies between, for half a minute at most.
@@ -67,8 +66,6 @@ const PAUSES: usize = 30;
 const LISTS: usize = 2 * BACKOFF;
 /// All kinds, and what a pass reads.
 const ALL: usize = 20 * BACKOFF;
-/// It was done: what is looked at again is there.
-const ONCE: usize = 1;
 /// It was done; but perhaps it is tried again before the watch tells. A status is written three times.
 const SEEN_LATE: usize = 2;
 

@@ -5,6 +5,7 @@ use lab::proxy::Seen;
 
 use super::{
     bench::{Begin, RARELY, Row, Told::Ready, check},
+    bounds::{ASKED, BACKOFF},
     fates::{
         another_shape, cut_short, empty, garbage, hang, html, huge, internal_error, redirect,
         reset, stalled, throttled, throttled_for_a_second, unavailable,
@@ -15,11 +16,6 @@ use crate::world::run;
 fn token(seen: &Seen) -> bool {
     seen.path.ends_with("/oauth2/v2.0/token")
 }
-
-/// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
-const BACKOFF: usize = 10;
-/// As often as Entra says, for half a minute.
-const ASKED: usize = 36;
 
 #[rustfmt::skip]
 static ROWS: &[Row] = &[

@@ -51,7 +51,7 @@ pub fn html(_: &str) -> Fate {
 
 /// To another host, which gets no token.
 pub fn redirect(_: &str) -> Fate {
-    Fate::answer(307, &[("location", "https://127.0.0.1:9/elsewhere")], "")
+    Fate::answer(307, &[("location", ELSEWHERE)], "")
 }
 
 pub fn internal_error(_: &str) -> Fate {
@@ -111,29 +111,40 @@ fn error(status: u16) -> String {
 
 /// A list whose next page is this one.
 pub fn in_a_circle(url: &str) -> Fate {
-    page(url)
+    page(ARM, url)
 }
 
 /// A list that always has another page.
 pub fn without_end(url: &str) -> Fate {
-    static PAGE: AtomicUsize = AtomicUsize::new(0);
-    page(&format!(
-        "{url}&page={}",
-        PAGE.fetch_add(1, Ordering::Relaxed)
-    ))
+    page(ARM, &another_page(url))
+}
+
+pub fn without_end_in_graph(url: &str) -> Fate {
+    page(GRAPH, &another_page(url))
 }
 
 /// A list that goes on at another host.
 pub fn elsewhere(_: &str) -> Fate {
-    page("https://127.0.0.1:9/elsewhere")
+    page(ARM, ELSEWHERE)
 }
 
-fn page(next: &str) -> Fate {
-    Fate::answer(
-        200,
-        &[],
-        json!({ "value": [], "nextLink": next }).to_string(),
-    )
+pub fn elsewhere_in_graph(_: &str) -> Fate {
+    page(GRAPH, ELSEWHERE)
+}
+
+const ELSEWHERE: &str = "https://127.0.0.1:9/elsewhere";
+/// Where Resource Manager tells the next page, and where Graph does.
+const ARM: &str = "nextLink";
+const GRAPH: &str = "@odata.nextLink";
+
+fn another_page(url: &str) -> String {
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    let page = PAGE.fetch_add(1, Ordering::Relaxed);
+    format!("{url}&page={page}")
+}
+
+fn page(link: &str, next: &str) -> Fate {
+    Fate::answer(200, &[], json!({ "value": [], link: next }).to_string())
 }
 
 /// Far more than there is memory for, if many do so.

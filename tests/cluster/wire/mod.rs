@@ -3,6 +3,8 @@
 
 mod azure;
 mod bench;
+mod bounds;
 mod cluster;
 mod entra;
-pub mod fates;
+mod fates;
+mod graph;

@@ -1,0 +1,18 @@
+//! How many requests may meet a fault while it lasts, which is some half a minute.
+
+/// 0.5, 1, 2 and 4 seconds and more lie between, and what creates an object looks at it a few times.
+pub const BACKOFF: usize = 10;
+/// The same, and each waits for six seconds before.
+pub const HANGS: usize = 6;
+/// 5 and 10 seconds and more.
+pub const SLOW: usize = 4;
+/// Of a list that does not end, fifty are read.
+pub const PAGES: usize = SLOW * 50;
+/// For twenty seconds, with pauses that grow to five; and then again from the start.
+pub const BUSY: usize = 26;
+/// Four seconds and more lie between.
+pub const PACED: usize = 8;
+/// As often as Azure says, for half a minute.
+pub const ASKED: usize = 36;
+/// It was done: what is looked at again is there.
+pub const ONCE: usize = 1;
