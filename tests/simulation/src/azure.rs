@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::names::identity_id;
+use crate::met::Event;
 use crate::operators::Link;
 use crate::weather::What;
 
@@ -110,10 +110,10 @@ impl Azure {
         self.app.store().snapshot()
     }
 
-    /// The operator's role on an identity is taken away, or exchanged for a reader's.
+    /// The operator's role on the identity of this ID is taken away, or exchanged for a reader's.
     pub fn bar(&self, identity: &str, may_read: bool) {
         self.barred()
-            .insert(identity_id(identity).to_ascii_lowercase(), may_read);
+            .insert(identity.to_ascii_lowercase(), may_read);
     }
 
     /// It has its roles again.
@@ -215,7 +215,9 @@ async fn carry(
     }
     let is_write = request.method() != http::Method::GET;
     if is_write {
-        link.world.state().rules.writes += 1;
+        let state = &mut *link.world.state();
+        state.rules.writes += 1;
+        state.met.add_write(fate.what);
     }
     let answer = match fate.what {
         What::LostThere => return None,
@@ -240,6 +242,17 @@ async fn carry(
         let (method, path, status) = (request.method(), request.uri().path(), answer.status());
         format!("{}: {method} {path} → {status} {:?}", link.name, fate.what)
     });
+    let event = match (request.method().as_str(), answer.status().as_u16()) {
+        ("GET", 403) => Some(Event::ListForbidden),
+        ("PUT", 403) => Some(Event::PutForbidden),
+        ("DELETE", 403) => Some(Event::DeleteForbidden),
+        ("PUT" | "DELETE", 409) => Some(Event::AzureConflict),
+        (_, 429) => Some(Event::AzureThrottled),
+        _ => None,
+    };
+    if let Some(event) = event {
+        link.world.met(event);
+    }
     sleep(fate.after).await;
     match fate.what {
         What::LostBack => return None,

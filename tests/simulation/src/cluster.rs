@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use crate::api_server::{ApiServer, Watch};
+use crate::met::Event;
 use crate::operators::Link;
 use crate::weather::What;
 
@@ -88,7 +89,9 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
     }
     let is_write = request.method() != http::Method::GET;
     if is_write && !request.uri().path().contains("/leases") {
-        link.world.state().rules.writes += 1;
+        let state = &mut *link.world.state();
+        state.rules.writes += 1;
+        state.met.add_write(fate.what);
     }
     let answer = match fate.what {
         What::LostThere => return reset(),
@@ -109,6 +112,9 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
         let (method, path, status) = (request.method(), request.uri(), answer.status());
         format!("{}: {method} {path} → {status} {:?}", link.name, fate.what)
     });
+    if is_write && answer.status() == http::StatusCode::CONFLICT {
+        link.world.met(Event::ClusterConflict);
+    }
     sleep(fate.after).await;
     match fate.what {
         What::LostBack => reset(),
@@ -205,6 +211,7 @@ async fn pump(
             (state.api.version(), breaks)
         };
         if breaks {
+            link.world.met(Event::WatchBroken);
             let _ = events.unbounded_send(Err(io::ErrorKind::ConnectionReset.into()));
             return;
         }
@@ -212,6 +219,7 @@ async fn pump(
         let news = match news {
             Ok(news) => news,
             Err(expired) => {
+                link.world.met(Event::WatchExpired);
                 let _ = events.unbounded_send(Ok(Frame::data(expired.event.into())));
                 return;
             }

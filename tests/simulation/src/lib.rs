@@ -5,6 +5,7 @@ pub mod api_server;
 mod azure;
 mod chance;
 mod cluster;
+mod met;
 mod names;
 mod operators;
 mod people;
@@ -14,4 +15,5 @@ mod run;
 mod weather;
 mod world;
 
+pub use met::{Event, Met};
 pub use run::{Failure, Report, run};

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulation::{Failure, run};
+use simulation::{Failure, Met, run};
 use tracing_subscriber::EnvFilter;
 
 /// The operator against a cluster and an Azure in memory: everything that happens comes from a seed.
@@ -31,6 +31,8 @@ struct Cli {
 const STUCK: Duration = Duration::from_secs(120);
 /// So many seeds from one line to the next.
 const PROGRESS: u64 = 1_000;
+/// In so many seeds, everything that may happen has.
+const ENOUGH: u64 = 1_000;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -68,6 +70,7 @@ fn all(cli: &Cli) -> ExitCode {
     let done = AtomicU64::new(0);
     let virtual_seconds = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
+    let met = Mutex::new(Met::default());
     let is_over = || {
         let late = |limit| start.elapsed() > Duration::from_secs(limit);
         has_failed.load(Ordering::Relaxed) || cli.limit.is_some_and(late)
@@ -81,6 +84,7 @@ fn all(cli: &Cli) -> ExitCode {
     };
     let (under_way, now, is_over) = (&under_way, &now, &is_over);
     let (next, done, virtual_seconds, has_failed) = (&next, &done, &virtual_seconds, &has_failed);
+    let met = &met;
     thread::scope(|scope| {
         let workers = under_way.iter().map(|slot| {
             scope.spawn(move || {
@@ -96,6 +100,8 @@ fn all(cli: &Cli) -> ExitCode {
                         Ok(report) => {
                             let lasted = report.lasted.as_secs();
                             virtual_seconds.fetch_add(lasted, Ordering::Relaxed);
+                            let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
+                            met.merge(&report.met);
                         }
                         Err(failure) => {
                             has_failed.store(true, Ordering::Relaxed);
@@ -122,11 +128,25 @@ fn all(cli: &Cli) -> ExitCode {
         virtual_seconds.load(Ordering::Relaxed) / 3600,
         start.elapsed()
     );
+    let met = met.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("They met: {met}.");
     if has_failed.load(Ordering::Relaxed) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+        return ExitCode::FAILURE;
     }
+    let missing = met.missing();
+    if count >= ENOUGH && !missing.is_empty() {
+        println!(
+            "None of them met {missing:?}: then the simulation no longer does what it is for."
+        );
+        return ExitCode::FAILURE;
+    }
+    if count < cli.seeds {
+        println!(
+            "All hold; the time was over before the other {}.",
+            cli.seeds - count
+        );
+    }
+    ExitCode::SUCCESS
 }
 
 /// A run that goes round in circles at one moment of its time cannot be ended from outside.

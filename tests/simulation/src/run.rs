@@ -5,11 +5,13 @@ use std::time::Duration;
 use std::{io, thread};
 
 use fastrand::Rng;
+use serde_json::json;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
 use crate::chance;
-use crate::names::{IDENTITIES, ISSUERS};
+use crate::met::{Event, Met};
+use crate::names::{IDENTITIES, ISSUERS, identity_id};
 use crate::operators::Operators;
 use crate::people::People;
 use crate::rest::{Rest, unfinished};
@@ -25,6 +27,7 @@ pub struct Report {
     pub lasted: Duration,
     /// From the end of the faults until all was as it should be.
     pub settled_in: Duration,
+    pub met: Met,
 }
 
 /// A rule that was broken, or an end that was not reached.
@@ -156,6 +159,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
         hash: state.trace.hash,
         lasted: start.elapsed(),
         settled_in: settled,
+        met: state.met.clone(),
     })
 }
 
@@ -164,12 +168,28 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
     let index = rng.usize(..operators.count());
     let length = Duration::from_millis(rng.u64(100..40_000));
     match rng.u32(..16) {
-        0..4 => operators.crash(index),
-        4 => operators.stop(index),
-        5 | 6 => operators.pause(index, length),
-        7 => operators.cut(index, true, rng.bool(), length),
-        8 => operators.cut(index, false, true, length),
+        0..4 => {
+            world.met(Event::Crash);
+            operators.crash(index);
+        }
+        4 => {
+            world.met(Event::Stop);
+            operators.stop(index);
+        }
+        5 | 6 => {
+            world.met(Event::Pause);
+            operators.pause(index, length);
+        }
+        7 => {
+            world.met(Event::CutFromCluster);
+            operators.cut(index, true, rng.bool(), length);
+        }
+        8 => {
+            world.met(Event::CutFromAzure);
+            operators.cut(index, false, true, length);
+        }
         9 => {
+            world.met(Event::HistoryForgotten);
             let mut state = world.state();
             let version = state.api.version();
             state.api.compact(version);
@@ -178,6 +198,7 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
                 .tell(|| "the cluster forgets its history".into());
         }
         10 => {
+            world.met(Event::ClockJump);
             let by = rng.i64(-86_400_000..86_400_000);
             world.tell(|| format!("the wall clock jumps by {by} ms"));
             chance::jump(by);
@@ -189,6 +210,7 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
         }
         _ => {
             // The cluster's issuer moves; whoever starts from now on is told the new one.
+            world.met(Event::IssuerMoved);
             let issuer = ISSUERS[1];
             world.tell(|| format!("the issuer is {issuer} from now on"));
             world.state().rules.issuers.insert(issuer.into());
@@ -201,10 +223,21 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
     }
 }
 
-/// The operator's role on an identity is taken away.
+/// The operator's role on an identity is taken away, mostly on one that an object asks for, and mostly it may
+/// still read.
 fn bar(rng: &mut Rng, world: &World) {
-    let identity = IDENTITIES[rng.usize(..IDENTITIES.len())];
-    let may_read = rng.bool();
+    let mut identities: Vec<String> = IDENTITIES.map(identity_id).into();
+    if rng.u32(..5) > 0 {
+        let state = world.state();
+        let objects = state.api.list("airflowworkloadidentities");
+        let used = objects.map(|object| &object["spec"]["identity"]["managedIdentity"]);
+        let used: Vec<_> = used
+            .map(|identity| identity["resourceId"].clone())
+            .collect();
+        identities.retain(|id| used.is_empty() || used.contains(&json!(id)));
+    }
+    let identity = &identities[rng.usize(..identities.len())];
+    let may_read = rng.u32(..5) > 0;
     world.tell(|| format!("no role on {identity} any longer; may it read: {may_read}"));
     world.azure.bar(identity, may_read);
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::api_server::ApiServer;
 use crate::azure::Azure;
+use crate::met::{Event, Met};
 use crate::rules::Rules;
 use crate::weather::{Fate, Weather};
 
@@ -32,6 +33,7 @@ pub struct State {
     pub weather: Weather,
     pub rules: Rules,
     pub trace: Trace,
+    pub met: Met,
 }
 
 /// What happened, the latest last.
@@ -60,6 +62,7 @@ impl World {
                     is_told,
                     hash: 0,
                 },
+                met: Met::default(),
                 rng,
             }),
             news: Notify::new(),
@@ -73,6 +76,10 @@ impl World {
 
     pub fn tell(&self, line: impl FnOnce() -> String) {
         self.state().trace.tell(line);
+    }
+
+    pub fn met(&self, event: Event) {
+        self.state().met.add(event);
     }
 
     /// What becomes of a request.
