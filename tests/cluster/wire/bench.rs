@@ -182,7 +182,9 @@ async fn check_as(sign_in: SignIn, rows: &'static [Row], begin: Begin, resync: &
     let (struck, azure) = (faults.clone(), proxy.azure_url().to_owned());
     proxy.rule(move |seen| struck.strike(seen, &azure));
     if begin == Begin::Before {
-        targets.iter().for_each(|target| faults.begin(target));
+        for target in &targets {
+            faults.begin(target);
+        }
     }
     let before = targets
         .iter()
@@ -234,7 +236,9 @@ async fn check_as(sign_in: SignIn, rows: &'static [Row], begin: Begin, resync: &
         )
         .await;
         let since = Since::now(&proxy);
-        targets.iter().for_each(|target| faults.begin(target));
+        for target in &targets {
+            faults.begin(target);
+        }
         if begin == Begin::Later {
             proxy.cut();
             let triggerers = targets.iter().map(|target| target.account(TRIGGERER));
