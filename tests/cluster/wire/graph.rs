@@ -38,7 +38,7 @@ fn delete(seen: &Seen) -> bool {
 static ROWS: &[Row] = &[
     Row { name: "wire-graph-app-hang", hits: application, fate: hang, told: Ready("AzureUnavailable", "timed out"), most: HANGS },
     Row { name: "wire-graph-app-shape", hits: application, fate: another_shape, told: Ready("AzureUnavailable", "cannot be read"), most: BACKOFF },
-    Row { name: "wire-graph-app-429", hits: application, fate: throttled, told: Ready("AzureThrottled", "429"), most: PACED },
+    Row { name: "wire-graph-app-429", hits: application, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-graph-app-503", hits: application, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
 
     Row { name: "wire-graph-list-hang", hits: list, fate: hang, told: Ready("AzureUnavailable", "timed out"), most: HANGS },
