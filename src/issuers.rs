@@ -21,6 +21,8 @@ use crate::{
 pub const NAME: &str = "airflow-workload-identity-issuers";
 const KEY: &str = "issuers";
 const CONFLICT: u16 = 409;
+/// How often a write is tried in one go. Two replicas are in each other's way once.
+const TRIES: usize = 3;
 
 /// What the operator remembers.
 pub struct IssuerHistory {
@@ -73,13 +75,14 @@ impl IssuerHistory {
         if known.as_ref().is_some_and(|known| known.contains(issuer)) {
             return Ok(());
         }
-        let written = loop {
-            match self.add(issuer).await {
-                // Another replica was faster.
-                Err(error) if error.is_status(CONFLICT) => {}
-                result => break result,
+        let mut written = self.add(issuer).await;
+        for _ in 1..TRIES {
+            // Another replica was faster.
+            if !matches!(&written, Err(error) if error.is_status(CONFLICT)) {
+                break;
             }
-        };
+            written = self.add(issuer).await;
+        }
         *known = Some(written.map_err(|error| problem("cannot write", &error))?);
         Ok(())
     }

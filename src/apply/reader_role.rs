@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams},
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::cluster::delete_exactly;
+use super::{cluster::delete_exactly, outdated};
 use crate::{
     api::{AirflowWorkloadIdentity, MANAGED_BY_LABEL, OPERATOR},
     observe::{created_for, reader_rules, role_problem},
     problem::{ClusterError, Problem, bounded},
 };
 
-/// Force takes back what somebody changed; that they are ours was seen before.
+const CONFLICT: u16 = 409;
+
+/// Creates what is missing, and takes back what somebody changed in what is ours.
 pub(super) async fn write(
     client: &Client,
     object: &AirflowWorkloadIdentity,
@@ -49,23 +51,51 @@ pub(super) async fn write(
         subjects: Some(accounts.iter().map(subject).collect()),
     };
     let (roles, bindings) = apis(client, object);
-    let written = async {
-        apply(&roles, &role).await?;
-        apply(&bindings, &binding).await
-    };
-    written
-        .await
-        .map_err(|error| role_problem(&format!("cannot write Role {name}"), &error))
+    write_ours(&roles, role, object).await?;
+    write_ours(&bindings, binding, object).await
 }
 
-async fn apply<K>(api: &Api<K>, wanted: &K) -> Result<(), ClusterError>
+/// It was looked at before Azure was written to, which may take minutes; so it is looked at again, and what is
+/// written hits what was found, or nothing.
+async fn write_ours<K>(
+    api: &Api<K>,
+    mut wanted: K,
+    object: &AirflowWorkloadIdentity,
+) -> Result<(), Problem>
 where
-    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
-    let params = PatchParams::apply(OPERATOR).force();
-    bounded(api.patch(&wanted.name_any(), &params, &Patch::Apply(wanted)))
-        .await
-        .map(drop)
+    let name = wanted.name_any();
+    let what = format!("cannot write {} {name}", K::kind(&()));
+    let found = bounded(api.get_metadata_opt(&name)).await;
+    let found = found.map_err(|error| role_problem(&what, &error))?;
+    let written = match found {
+        None => {
+            let params = PostParams {
+                field_manager: Some(OPERATOR.into()),
+                ..PostParams::default()
+            };
+            bounded(api.create(&params, &wanted)).await
+        }
+        Some(found) if created_for(&found.metadata, object.metadata.uid.as_deref()) => {
+            let metadata = wanted.meta_mut();
+            metadata.uid = found.metadata.uid;
+            // Ours is there, and others are not ours to take away.
+            metadata.owner_references = None;
+            let params = PatchParams {
+                field_manager: Some(OPERATOR.into()),
+                ..PatchParams::default()
+            };
+            bounded(api.patch(&name, &params, &Patch::Merge(&wanted))).await
+        }
+        Some(_) => return Err(outdated(&what)),
+    };
+    match written {
+        Err(error) if error.is_status(CONFLICT) => Err(outdated(&what)),
+        written => written
+            .map(drop)
+            .map_err(|error| role_problem(&what, &error)),
+    }
 }
 
 /// The binding first: what is left of a deletion that breaks off gives nothing to anybody.

@@ -15,7 +15,7 @@ use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
     permission::Permission,
-    rest::{Rest, parse},
+    rest::{Rest, is_empty, parse},
 };
 use crate::model::{CredentialName, FederatedCredential, ResourceId};
 
@@ -86,8 +86,8 @@ impl ArmClient {
 
     pub async fn delete_credential(&self, id: &ResourceId, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
-        let sent = self.0.send(Operation::DeleteCredential, request).await;
-        sent.map(drop)
+        let answer = self.0.send(Operation::DeleteCredential, request).await?;
+        is_empty(&answer)
     }
 
     /// Whether this principal may write the credentials of an identity.

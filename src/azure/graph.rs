@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
-    rest::{Rest, parse},
+    rest::{Rest, is_empty, parse},
 };
 use crate::model::{CredentialName, FederatedCredential};
 
@@ -89,8 +89,8 @@ impl GraphClient {
 
     pub async fn delete_credential(&self, id: Uuid, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
-        let sent = self.0.send(Operation::DeleteCredential, request).await;
-        sent.map(drop)
+        let answer = self.0.send(Operation::DeleteCredential, request).await?;
+        is_empty(&answer)
     }
 
     fn credential_url(&self, id: Uuid, name: &str) -> Url {

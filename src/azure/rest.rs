@@ -174,6 +174,17 @@ struct Page<T> {
     next_link: Option<String>,
 }
 
+/// The answer to a deletion has no body. One that has is not Azure's, and proves nothing.
+pub(super) fn is_empty(body: &[u8]) -> Result<(), AzureError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    Err(AzureError::new(
+        AzureErrorKind::Unavailable,
+        "Azure's answer cannot be read: a deletion is answered without a body, and this has one",
+    ))
+}
+
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AzureError> {
     serde_json::from_slice(body).map_err(|error| {
         AzureError::new(

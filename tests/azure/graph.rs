@@ -135,6 +135,17 @@ async fn a_credential_is_deleted_by_name() {
 }
 
 #[tokio::test]
+async fn an_answer_with_a_body_is_no_proof_of_a_deletion() {
+    for id in [id(), crate::client::id()] {
+        let server = Server::answering([(200, None, json!("signed in"))]);
+        let deleted = client(server).delete_credential(&id, "fic").await;
+        let error = deleted.unwrap_err();
+        assert_eq!(error.kind, AzureErrorKind::Unavailable, "{id}");
+        assert!(error.message.contains("cannot be read"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn graphs_errors_are_understood() {
     for (status, code, message, kind) in [
         (

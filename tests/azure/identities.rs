@@ -70,7 +70,7 @@ impl Azure {
         let mut all = self.credentials.lock().unwrap();
         all.retain(|credential| credential.name != name);
         if request.method() == Method::Delete {
-            return (200, None, json!({}));
+            return (200, None, Value::Null);
         }
         all.push(seen(&name));
         (201, None, body(&seen(&name)))
@@ -502,6 +502,23 @@ async fn a_list_is_as_old_as_its_answer_and_one_that_grew_old_is_asked_for_again
         assert_eq!(view.age.as_secs(), age, "the identity takes {takes} s");
         assert_eq!(azure.lists.lock().unwrap().len(), lists);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_looks_at_what_azure_puts_off_waits_for_one_pause_and_not_for_those_of_others() {
+    let (azure, identities) = world();
+    azure.refuse_lists(&[(429, "15"); 100]);
+    let start = Instant::now();
+    let looks = (0..20).map(|_| {
+        let identities = identities.clone();
+        tokio::spawn(async move { identities.view(&id(), Duration::ZERO).await })
+    });
+    for look in looks.collect::<Vec<_>>() {
+        let error = look.await.unwrap().credentials.unwrap_err();
+        assert_eq!(error.kind, AzureErrorKind::Throttled);
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(15));
+    assert_eq!(azure.lists.lock().unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

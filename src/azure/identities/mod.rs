@@ -199,7 +199,9 @@ impl Identities {
             }
             let wait = entry.reads.wait(Instant::now());
             if Instant::now() + wait > give_up {
-                return entry.without(paused(wait));
+                // And whoever waits behind this one need not wait for the same.
+                let error = entry.read_failed(paused(wait));
+                return entry.without(error);
             }
             if let Err(stopping) = self.pause(wait).await {
                 return entry.without(stopping);

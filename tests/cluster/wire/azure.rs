@@ -82,6 +82,8 @@ static DELETES: &[Row] = &[
     Row { name: "wire-delete-hang", hits: delete, fate: hang, told: Ready("Deleting", "timed out"), most: HANGS },
     Row { name: "wire-delete-reset", hits: delete, fate: reset, told: Ready("Deleting", "connection"), most: BACKOFF },
     Row { name: "wire-delete-cut-short", hits: delete, fate: cut_short, told: Nothing, most: ONCE },
+    Row { name: "wire-delete-garbage", hits: delete, fate: garbage, told: Ready("Deleting", "cannot be read"), most: BACKOFF },
+    Row { name: "wire-delete-shape", hits: delete, fate: another_shape, told: Ready("Deleting", "cannot be read"), most: BACKOFF },
     Row { name: "wire-delete-500", hits: delete, fate: internal_error, told: Ready("Deleting", "500"), most: BACKOFF },
     Row { name: "wire-delete-html", hits: delete, fate: html, told: Ready("Deleting", "502"), most: BACKOFF },
     Row { name: "wire-delete-409", hits: delete, fate: conflict, told: Ready("Deleting", "409"), most: BUSY },

@@ -50,6 +50,11 @@ fn list(seen: &Seen) -> bool {
     all(seen) && seen.path.ends_with("/serviceaccounts")
 }
 
+/// What the operator remembers of the cluster's issuers, before it writes anything for one.
+fn history(seen: &Seen) -> bool {
+    all(seen) && seen.write.is_some() && seen.path.contains("/configmaps")
+}
+
 fn finalizer(seen: &Seen) -> bool {
     all(seen) && seen.method == Method::PATCH && seen.path.ends_with("/prod")
 }
@@ -62,6 +67,8 @@ fn is_watch(url: &str) -> bool {
 const TWICE: usize = 2 * BACKOFF;
 /// A second lies between, for half a minute at most.
 const PAUSES: usize = 30;
+/// In one go, as another replica may be in the way.
+const TRIES: usize = 3;
 /// For each watch a list.
 const LISTS: usize = 2 * BACKOFF;
 /// All kinds, and what a pass reads.
@@ -87,6 +94,12 @@ static WRITES: &[Row] = &[
     Row { name: "wire-account-reset", hits: annotation, fate: reset, told: Ready("ClusterError", "cannot annotate"), most: BACKOFF },
     Row { name: "wire-account-503", hits: annotation, fate: unavailable, told: Ready("ClusterError", "503"), most: BACKOFF },
     Row { name: "wire-account-cut-short", hits: annotation, fate: cut_short, told: Nothing, most: SEEN_LATE },
+];
+
+#[rustfmt::skip]
+static HISTORY: &[Row] = &[
+    Row { name: "wire-history-409", hits: history, fate: conflict, told: Ready("ClusterError", "cannot write the operator's ConfigMap"), most: TRIES * BACKOFF },
+    Row { name: "wire-history-500", hits: history, fate: internal_error, told: Ready("ClusterError", "cannot write the operator's ConfigMap"), most: BACKOFF },
 ];
 
 #[rustfmt::skip]
@@ -161,6 +174,14 @@ fn silent(_: &str) -> Fate {
 #[test]
 fn faults_of_writes_to_the_api_server() {
     run(check(WRITES, Begin::Before, RARELY));
+}
+
+#[test]
+fn faults_of_the_memory_of_issuers() {
+    run(async {
+        let rows = HISTORY.iter().map(std::slice::from_ref);
+        join_all(rows.map(|row| check(row, Begin::Before, RARELY))).await;
+    });
 }
 
 #[test]

@@ -11,9 +11,9 @@ use super::{
     },
     bounds::{ASKED, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
     fates::{
-        another_shape, conflict, cut_short, elsewhere_in_graph, garbage, hang, html, huge,
-        internal_error, redirect, reset, stalled, throttled, throttled_for_a_second, unavailable,
-        without_end_in_graph,
+        another_shape, conflict, cut_short, elsewhere_in_graph, garbage, gateway_timeout, hang,
+        html, huge, internal_error, redirect, reset, stalled, throttled, throttled_for_a_second,
+        unavailable, without_end_in_graph,
     },
 };
 use crate::world::run;
@@ -49,6 +49,8 @@ static ROWS: &[Row] = &[
     Row { name: "wire-graph-list-shape", hits: list, fate: another_shape, told: Ready("AzureUnavailable", "cannot be read"), most: BACKOFF },
     Row { name: "wire-graph-list-html", hits: list, fate: html, told: Ready("AzureUnavailable", "502 Bad Gateway"), most: BACKOFF },
     Row { name: "wire-graph-list-redirect", hits: list, fate: redirect, told: Ready("AzureRefused", "307"), most: SLOW },
+    Row { name: "wire-graph-list-409", hits: list, fate: conflict, told: Ready("AzureBusy", "409"), most: BACKOFF },
+    Row { name: "wire-graph-list-503", hits: list, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
     Row { name: "wire-graph-list-429", hits: list, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-graph-list-429-second", hits: list, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED },
     Row { name: "wire-graph-list-endless", hits: list, fate: without_end_in_graph, told: Ready("AzureRefused", "does not end"), most: PAGES },
@@ -64,6 +66,8 @@ static ROWS: &[Row] = &[
     Row { name: "wire-graph-upsert-html", hits: upsert, fate: html, told: Ready("AzureUnavailable", "502 Bad Gateway"), most: BACKOFF },
     Row { name: "wire-graph-upsert-redirect", hits: upsert, fate: redirect, told: Ready("AzureRefused", "307"), most: SLOW },
     Row { name: "wire-graph-upsert-500", hits: upsert, fate: internal_error, told: Ready("AzureUnavailable", "500"), most: BACKOFF },
+    Row { name: "wire-graph-upsert-503", hits: upsert, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
+    Row { name: "wire-graph-upsert-504", hits: upsert, fate: gateway_timeout, told: Ready("AzureUnavailable", "504"), most: BACKOFF },
     Row { name: "wire-graph-upsert-409", hits: upsert, fate: conflict, told: Ready("AzureBusy", "409"), most: BUSY },
     Row { name: "wire-graph-upsert-429", hits: upsert, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-graph-upsert-429-second", hits: upsert, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED },
@@ -74,6 +78,8 @@ static ROWS: &[Row] = &[
 static DELETES: &[Row] = &[
     Row { name: "wire-graph-delete-hang", hits: delete, fate: hang, told: Ready("Deleting", "timed out"), most: HANGS },
     Row { name: "wire-graph-delete-reset", hits: delete, fate: reset, told: Ready("Deleting", "connection"), most: BACKOFF },
+    Row { name: "wire-graph-delete-garbage", hits: delete, fate: garbage, told: Ready("Deleting", "cannot be read"), most: BACKOFF },
+    Row { name: "wire-graph-delete-shape", hits: delete, fate: another_shape, told: Ready("Deleting", "cannot be read"), most: BACKOFF },
     Row { name: "wire-graph-delete-500", hits: delete, fate: internal_error, told: Ready("Deleting", "500"), most: BACKOFF },
     Row { name: "wire-graph-delete-html", hits: delete, fate: html, told: Ready("Deleting", "502"), most: BACKOFF },
     Row { name: "wire-graph-delete-409", hits: delete, fate: conflict, told: Ready("Deleting", "409"), most: BUSY },
