@@ -1,8 +1,13 @@
 //! What is somebody else's is left alone and reported, with what to do.
 
+use axum::http::Method;
+use lab::{
+    Lab, LabOptions,
+    proxy::{Fate, Proxy, Seen},
+};
 use serde_json::json;
 
-use crate::world::{CLIENT_ID, World, all, run};
+use crate::world::{CLIENT_ID, World, all, awi, often, run};
 
 #[test]
 fn a_credential_of_our_name_with_a_foreign_subject() {
@@ -43,6 +48,43 @@ fn a_credential_of_our_name_with_a_foreign_subject() {
         world.delete("prod").await;
         world.until_gone("prod").await;
         assert_eq!(world.credentials_of(&world.identity).await[&name], before);
+    });
+}
+
+#[test]
+fn a_role_that_somebody_makes_while_azure_is_slow() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let proxy = Proxy::start(&lab).unwrap();
+        let put = |seen: &Seen| {
+            seen.method == Method::PUT && seen.path.contains("/federatedIdentityCredentials/")
+        };
+        proxy.rule(move |seen| if put(seen) { Fate::Hold } else { Fate::Pass });
+        let options = often().through(&proxy);
+        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "late-role").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world
+            .prod(json!({ "connectionSecret": { "format": "SecretsBackend", "readerRole": true } }))
+            .await;
+        proxy.held(put).await;
+        let name = "prod-airflow-connections-reader";
+        world
+            .kubectl(&format!("create role {name} --verb=get --resource=pods"))
+            .await
+            .unwrap();
+        let role = async || world.kubectl(&format!("get role {name} -o json")).await;
+        let before = role().await.unwrap();
+
+        proxy.rule(|_| Fate::Pass);
+        world
+            .until("prod", "ConnectionsWritten", "False", "Conflict")
+            .await;
+        assert_eq!(role().await.unwrap(), before);
+        world.delete("prod").await;
+        world.until_gone("prod").await;
+        assert_eq!(role().await.unwrap(), before);
     });
 }
 

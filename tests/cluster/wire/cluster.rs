@@ -8,8 +8,12 @@ use std::{
 
 use axum::http::Method;
 use futures::future::join_all;
-use lab::proxy::{Fate, Proxy, Seen, Side};
+use lab::{
+    Lab, LabOptions,
+    proxy::{Fate, Proxy, Seen, Side},
+};
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::{
     bench::{
@@ -67,8 +71,6 @@ fn is_watch(url: &str) -> bool {
 const TWICE: usize = 2 * BACKOFF;
 /// A second lies between, for half a minute at most.
 const PAUSES: usize = 30;
-/// In one go, as another replica may be in the way.
-const TRIES: usize = 3;
 /// For each watch a list.
 const LISTS: usize = 2 * BACKOFF;
 /// All kinds, and what a pass reads.
@@ -94,12 +96,6 @@ static WRITES: &[Row] = &[
     Row { name: "wire-account-reset", hits: annotation, fate: reset, told: Ready("ClusterError", "cannot annotate"), most: BACKOFF },
     Row { name: "wire-account-503", hits: annotation, fate: unavailable, told: Ready("ClusterError", "503"), most: BACKOFF },
     Row { name: "wire-account-cut-short", hits: annotation, fate: cut_short, told: Nothing, most: SEEN_LATE },
-];
-
-#[rustfmt::skip]
-static HISTORY: &[Row] = &[
-    Row { name: "wire-history-409", hits: history, fate: conflict, told: Ready("ClusterError", "cannot write the operator's ConfigMap"), most: TRIES * BACKOFF },
-    Row { name: "wire-history-500", hits: history, fate: internal_error, told: Ready("ClusterError", "cannot write the operator's ConfigMap"), most: BACKOFF },
 ];
 
 #[rustfmt::skip]
@@ -176,11 +172,34 @@ fn faults_of_writes_to_the_api_server() {
     run(check(WRITES, Begin::Before, RARELY));
 }
 
+/// In a lab of its own: whoever finds there what he wants to remember writes nothing.
 #[test]
-fn faults_of_the_memory_of_issuers() {
+fn a_memory_of_issuers_that_is_always_in_the_way_is_told_and_got_over() {
     run(async {
-        let rows = HISTORY.iter().map(std::slice::from_ref);
-        join_all(rows.map(|row| check(row, Begin::Before, RARELY))).await;
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        let proxy = Proxy::start(&lab).unwrap();
+        proxy.rule(|seen| {
+            if history(seen) {
+                conflict("")
+            } else {
+                Fate::Pass
+            }
+        });
+        let options = often().through(&proxy);
+        let operator = lab.start_operator(awi(), options).await.unwrap();
+        let world = World::of(&lab, &operator, "wire-history").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.prod(json!({})).await;
+        let message = world.until("prod", "Ready", "False", "ClusterError").await;
+        assert!(message.contains("the operator's ConfigMap"), "{message}");
+        sleep(Duration::from_secs(5)).await;
+        // Three tries each time, as another replica may be in the way.
+        let asked = proxy.seen().iter().filter(|seen| history(seen)).count();
+        assert!(asked <= 3 * BACKOFF, "asked {asked} times");
+
+        proxy.rule(|_| Fate::Pass);
+        world.until("prod", "Ready", "True", "Done").await;
     });
 }
 

@@ -208,7 +208,7 @@ async fn carry(
     request: http::Request<Vec<u8>>,
     granted_since: u64,
 ) -> Option<http::Response<Vec<u8>>> {
-    let fate = link.world.fate();
+    let fate = link.world.fate(&request);
     sleep(fate.before).await;
     if link.is_cut_from_azure() {
         std::future::pending::<()>().await;

@@ -75,7 +75,7 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
     let request = Request::from_parts(parts, body);
     link.is_awake().await;
     let reset = || Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
-    let fate = link.world.fate();
+    let fate = link.world.fate(&request);
     sleep(fate.before).await;
     if link.is_cut_from_cluster() {
         return None;
@@ -87,15 +87,16 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
             _ => Some(Ok(stream(link.clone(), watch, Duration::ZERO))),
         };
     }
-    let is_write = request.method() != http::Method::GET;
-    if is_write && !request.uri().path().contains("/leases") {
+    let is_lease = request.uri().path().contains("/leases");
+    let is_write = request.method() != http::Method::GET && !is_lease;
+    if is_write {
         let state = &mut *link.world.state();
         state.rules.writes += 1;
         state.met.add_write(fate.what);
     }
     let answer = match fate.what {
         What::LostThere => return reset(),
-        What::Refused(409, _) if !is_write => refusal(503, None),
+        What::Refused(409, _) if request.method() == http::Method::GET => refusal(503, None),
         What::Refused(status, retry) => refusal(status, retry),
         What::Doubted(status) => {
             effect(link, &request);
@@ -135,7 +136,11 @@ fn effect(link: &Link, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
         let state = &mut *link.world.state();
         let before = state.api.changes().len();
         let answer = state.api.answer(request, Timestamp::now());
+        let led = state.rules.leader().map(str::to_owned);
         state.rules.note_changes(&state.api, before, Some(link));
+        if led.is_some() && state.rules.leader() != led.as_deref() {
+            state.met.add(Event::LeaderChanged);
+        }
         answer
     };
     link.world.news.notify_waiters();

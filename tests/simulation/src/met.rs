@@ -18,6 +18,7 @@ pub enum Event {
     HistoryForgotten,
     ClockJump,
     IssuerMoved,
+    LeaderChanged,
     WatchBroken,
     WatchExpired,
     /// A request of the operator's to change something was not answered, ...

@@ -42,7 +42,12 @@ pub struct CredentialPath {
 impl CredentialPath {
     /// The credential that a request is about.
     pub fn of(request: &http::Request<Vec<u8>>) -> Option<Self> {
-        let path = request.uri().path().to_ascii_lowercase();
+        Self::named(request.uri().path())
+    }
+
+    /// The credential of this resource ID.
+    pub fn named(id: &str) -> Option<Self> {
+        let path = id.to_ascii_lowercase();
         let (identity, name) = path.split_once("/federatedidentitycredentials/")?;
         Some(Self {
             identity: identity.to_owned(),

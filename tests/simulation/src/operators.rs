@@ -160,6 +160,12 @@ impl Link {
         read.next_back().map_or(0, |(_, version)| *version)
     }
 
+    /// Whether it was stopped, not long ago: what it was about to send it sent when it went on.
+    pub fn has_slept(&self) -> bool {
+        let state = self.state();
+        state.resumed_at.is_some_and(|at| at.elapsed() < PASS)
+    }
+
     /// What it was told of a credential.
     pub fn knows_credential(&self, path: &CredentialPath) -> Option<Trust> {
         let state = self.state();

@@ -8,8 +8,8 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::names::{
-    ACCOUNTS, API, AUDIENCE, FOREIGN_ISSUER, GROUP, IDENTITIES, NAMESPACES, OBJECTS, SPOILT,
-    identity_id, subject,
+    ACCOUNTS, API, AUDIENCE, CredentialPath, FOREIGN_ISSUER, GROUP, IDENTITIES, NAMESPACES,
+    OBJECTS, SPOILT, identity_id, subject,
 };
 use crate::rules::Trust;
 use crate::world::World;
@@ -107,8 +107,10 @@ impl People {
                 let patch = json!({ "metadata": { "annotations": annotations } });
                 self.patch(&account_path(namespace, account), &patch);
             }
-            71..74 => self.delete(&secret_path(namespace, &secret_name(object))),
-            74..76 => self.create_secret(namespace, object),
+            71..73 => self.delete(&secret_path(namespace, &secret_name(object))),
+            73 => self.delete(&role_path(namespace, object)),
+            74 => self.create_secret(namespace, object),
+            75 => self.create_role(namespace, object),
             76..78 => {
                 let patch = json!({ "data": { "AIRFLOW_CONN_AZURE_DEFAULT": SPOILT } });
                 self.patch(&secret_path(namespace, &secret_name(object)), &patch);
@@ -154,7 +156,11 @@ impl People {
                 }
                 7 => {
                     let format = ["Environment", "SecretsBackend", "File"][self.rng.usize(..3)];
-                    ("connectionSecret", json!({ "format": format }))
+                    let reads = format == "SecretsBackend" && self.chance(60);
+                    (
+                        "connectionSecret",
+                        json!({ "format": format, "readerRole": reads }),
+                    )
                 }
                 _ => ("suspend", json!(self.chance(40))),
             };
@@ -223,6 +229,15 @@ impl People {
         let name = secret_name(object);
         let metadata = json!({ "name": name, "namespace": namespace });
         let manifest = json!({ "metadata": metadata, "data": { "theirs": "dGhlaXJz" } });
+        self.send("POST", &path, &manifest);
+    }
+
+    /// A Role of the name that the operator would take.
+    fn create_role(&self, namespace: &str, object: &str) {
+        let path = format!("{RBAC}/namespaces/{namespace}/roles");
+        let metadata = json!({ "name": role_name(object), "namespace": namespace });
+        let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }]);
+        let manifest = json!({ "metadata": metadata, "rules": rules });
         self.send("POST", &path, &manifest);
     }
 
@@ -368,6 +383,11 @@ impl People {
                 if !found["data"]["theirs"].is_null() {
                     self.delete(&secret);
                 }
+                let role = role_path(namespace, object);
+                let (_, found) = self.send("GET", &role, &Value::Null);
+                if found["rules"][0]["resources"][0] == "pods" {
+                    self.delete(&role);
+                }
                 let mut spec =
                     json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
                 let name = self.chosen_name(namespace, object);
@@ -378,7 +398,7 @@ impl People {
                 }
                 if object == OBJECTS[1] {
                     // Nor do they, in Airflow's eyes, have the same connection.
-                    spec["connectionSecret"] = json!({ "format": "File" });
+                    spec["connectionSecret"] = json!({ "format": "File", "readerRole": false });
                 }
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
             }
@@ -416,6 +436,9 @@ impl People {
 
     async fn az(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.world.azure.az(method, path, body).await;
+        if let Some(path) = CredentialPath::named(path) {
+            self.world.state().rules.changes(path);
+        }
         self.world
             .tell(|| format!("person: az {method} {path} {body} → {}", answer.0));
         answer
@@ -463,6 +486,17 @@ fn account_path(namespace: &str, name: &str) -> String {
 
 fn secret_path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/{name}")
+}
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+fn role_path(namespace: &str, object: &str) -> String {
+    let name = role_name(object);
+    format!("{RBAC}/namespaces/{namespace}/roles/{name}")
+}
+
+fn role_name(object: &str) -> String {
+    format!("{object}-airflow-connections-reader")
 }
 
 fn secret_name(object: &str) -> String {

@@ -76,14 +76,21 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
         }
     }
     let left_behind = left_behind(&azure, &state.rules, &wanted, issuer);
-    left_behind.or_else(|| annotated(api, &wanted)).or_else(|| {
-        api.list("secrets").find_map(|secret| {
-            let owner = &secret["metadata"]["ownerReferences"][0];
-            let mut objects = api.list("airflowworkloadidentities");
-            let is_orphan = owner["uid"].is_string()
-                && !objects.any(|object| object["metadata"]["uid"] == owner["uid"]);
-            is_orphan.then(|| format!("a Secret has no owner any more: {}", secret["metadata"]))
-        })
+    left_behind
+        .or_else(|| annotated(api, &wanted))
+        .or_else(|| orphan(api))
+}
+
+/// What an operator made for an object that is gone.
+fn orphan(api: &ApiServer) -> Option<String> {
+    let all = ["secrets", "roles", "rolebindings"];
+    let mut all = all.into_iter().flat_map(|plural| api.list(plural));
+    all.find_map(|found| {
+        let owner = &found["metadata"]["ownerReferences"][0];
+        let mut objects = api.list("airflowworkloadidentities");
+        let is_orphan = owner["uid"].is_string()
+            && !objects.any(|object| object["metadata"]["uid"] == owner["uid"]);
+        is_orphan.then(|| format!("it has no owner any more: {}", found["metadata"]))
     })
 }
 

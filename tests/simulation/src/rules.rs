@@ -54,6 +54,8 @@ pub struct Rules {
     adopting: BTreeSet<String>,
     /// Credentials that an object had on record when it, or somebody for it, let go of them.
     pub retained: BTreeSet<CredentialPath>,
+    /// When a credential was changed last, by whomever.
+    changed: BTreeMap<CredentialPath, Instant>,
     /// Credentials that an operator wrote.
     pub written: BTreeSet<CredentialPath>,
     /// Secrets and Roles that an operator made, by uid.
@@ -68,6 +70,16 @@ impl Rules {
     /// A rule was broken. The first time counts.
     pub fn broken(&mut self, how: &str) {
         self.violation.get_or_insert_with(|| how.to_owned());
+    }
+
+    /// A credential was written or deleted.
+    pub fn changes(&mut self, path: CredentialPath) {
+        self.changed.insert(path, Instant::now());
+    }
+
+    /// Who holds the Lease.
+    pub fn leader(&self) -> Option<&str> {
+        self.holder.as_deref()
     }
 
     pub fn lists(&mut self, identity: &str) {

@@ -13,6 +13,9 @@ pub struct Weather {
     way: u64,
 }
 
+/// Trouble that writes get through, in thousandths.
+const WORST: u32 = 500;
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
@@ -67,8 +70,14 @@ impl Weather {
         Duration::from_millis(rng.u64(1..=most))
     }
 
-    pub fn fate(self, rng: &mut Rng) -> Fate {
-        let what = if rng.u32(..1000) < self.trouble {
+    /// Of a request: writes are few, and fare worse.
+    pub fn fate(self, rng: &mut Rng, is_write: bool) -> Fate {
+        let trouble = if is_write {
+            (self.trouble * 4).min(WORST)
+        } else {
+            self.trouble
+        };
+        let what = if rng.u32(..1000) < trouble {
             let status = [429, 500, 502, 503][rng.usize(..4)];
             match rng.u32(..8) {
                 0 => What::LostThere,

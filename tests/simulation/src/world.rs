@@ -83,9 +83,10 @@ impl World {
     }
 
     /// What becomes of a request.
-    pub fn fate(&self) -> Fate {
+    pub fn fate<T>(&self, request: &http::Request<T>) -> Fate {
         let state = &mut *self.state();
-        state.weather.fate(&mut state.rng)
+        let is_write = request.method() != http::Method::GET;
+        state.weather.fate(&mut state.rng, is_write)
     }
 
     /// Sends a request of a person's to the cluster: it arrives at once.

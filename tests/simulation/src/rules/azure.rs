@@ -1,9 +1,11 @@
 //! Rules about federated identity credentials.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Rules, Trust, cluster::records};
 use crate::api_server::ApiServer;
@@ -12,6 +14,9 @@ use crate::operators::Link;
 
 /// Azure's limit.
 const LIMIT: usize = 20;
+/// What was listed five seconds ago is listed again before it is written to; and the list's way back takes six at most,
+/// as does the write's way there, which it may have to go twice.
+const NEWS: Duration = Duration::from_secs(25);
 
 impl Rules {
     /// A request of an operator's changed Azure, or not.
@@ -31,6 +36,7 @@ impl Rules {
         if old.is_none() && new.is_none() {
             return;
         }
+        let is_changed = old != new;
         if let Some(old) = &old
             && new.as_ref() != Some(old)
         {
@@ -42,7 +48,10 @@ impl Rules {
             && old.as_ref() != Some(new)
         {
             self.may_federate(link, granted_since, &path, new);
-            self.written.insert(path);
+            self.written.insert(path.clone());
+        }
+        if is_changed {
+            self.changes(path);
         }
     }
 
@@ -75,9 +84,17 @@ impl Rules {
         }
     }
 
-    /// Rule 3: nothing foreign. What appeared while the request was on its way cannot be told apart.
+    /// Rule 3: nothing foreign. What appeared since it was listed, or while the request was on its way, cannot be
+    /// told apart.
     fn may_touch(&mut self, link: &Link, path: &CredentialPath, old: &Trust) {
         if link.knows_credential(path).as_ref() != Some(old) {
+            let age = self.changed.get(path).map(Instant::elapsed);
+            if !link.has_slept() && age.is_some_and(|age| age > NEWS) {
+                self.broken(&format!(
+                    "rule 3: {} touches {path:?} of {}, which has been there for {age:?}, and did not look",
+                    link.name, old.subject
+                ));
+            }
             return;
         }
         let what = format!("rule 3: {} touches {path:?} of {}", link.name, old.subject);
