@@ -8,6 +8,7 @@ pub use azure::{credentials, identity_of_client};
 pub use cluster::is_managed;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -54,6 +55,8 @@ pub struct Rules {
     adopting: BTreeSet<String>,
     /// Credentials that an object had on record when it, or somebody for it, let go of them.
     pub retained: BTreeSet<CredentialPath>,
+    /// How long a request is under way at most, or its answer.
+    way: Duration,
     /// When a credential was changed last, by whomever.
     changed: BTreeMap<CredentialPath, Instant>,
     /// Credentials that an operator wrote.
@@ -67,6 +70,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Where requests and answers are under way for so long at most.
+    pub fn new(way: Duration) -> Self {
+        Self {
+            way,
+            ..Self::default()
+        }
+    }
+
     /// A rule was broken. The first time counts.
     pub fn broken(&mut self, how: &str) {
         self.violation.get_or_insert_with(|| how.to_owned());

@@ -13,6 +13,8 @@ pub struct Weather {
     way: u64,
 }
 
+/// A long delay, in milliseconds.
+const LONG: u64 = 6_000;
 /// Trouble that writes get through, in thousandths.
 const WORST: u32 = 500;
 
@@ -60,10 +62,15 @@ impl Weather {
         }
     }
 
+    /// The longest delay.
+    pub fn longest(self) -> Duration {
+        Duration::from_millis(if self.slow > 0 { LONG } else { self.way })
+    }
+
     /// A delay, now and then a long one.
     pub fn delay(self, rng: &mut Rng) -> Duration {
         let most = if rng.u32(..1000) < self.slow {
-            6_000
+            LONG
         } else {
             self.way
         };

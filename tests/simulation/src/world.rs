@@ -54,8 +54,8 @@ impl World {
         Arc::new(Self {
             state: Mutex::new(State {
                 api: ApiServer::new(),
+                rules: Rules::new(weather.longest()),
                 weather,
-                rules: Rules::default(),
                 trace: Trace {
                     start: Instant::now(),
                     lines: VecDeque::new(),

@@ -14,9 +14,8 @@ use crate::operators::Link;
 
 /// Azure's limit.
 const LIMIT: usize = 20;
-/// What was listed five seconds ago is listed again before it is written to; and the list's way back takes six at most,
-/// as does the write's way there, which it may have to go twice.
-const NEWS: Duration = Duration::from_secs(25);
+/// What was listed longer ago is listed again before it is written to.
+const FRESH: Duration = Duration::from_secs(5);
 
 impl Rules {
     /// A request of an operator's changed Azure, or not.
@@ -89,7 +88,9 @@ impl Rules {
     fn may_touch(&mut self, link: &Link, path: &CredentialPath, old: &Trust) {
         if link.knows_credential(path).as_ref() != Some(old) {
             let age = self.changed.get(path).map(Instant::elapsed);
-            if !link.has_slept() && age.is_some_and(|age| age > NEWS) {
+            // The list's way back, and the write's way there, which it may go twice.
+            let news = FRESH + self.way * 3;
+            if !link.has_slept() && age.is_some_and(|age| age > news) {
                 self.broken(&format!(
                     "rule 3: {} touches {path:?} of {}, which has been there for {age:?}, and did not look",
                     link.name, old.subject
