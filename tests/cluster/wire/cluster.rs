@@ -7,7 +7,6 @@ use std::{
 };
 
 use axum::http::Method;
-use futures::future::join_all;
 use lab::{
     Lab, LabOptions,
     proxy::{Fate, Proxy, Seen, Side},
@@ -19,7 +18,7 @@ use super::{
     bench::{
         Begin, RARELY, Row,
         Told::{Log, Nothing, Ready},
-        check, lab,
+        check, check_each, lab,
     },
     bounds::{BACKOFF, ONCE},
     fates::{
@@ -215,10 +214,7 @@ fn faults_of_lists_and_watches() {
 
 #[test]
 fn faults_of_the_whole_api_server() {
-    run(async {
-        let rows = EVERYTHING.iter().map(std::slice::from_ref);
-        join_all(rows.map(|row| check(row, Begin::Later, RARELY))).await;
-    });
+    run(check_each(EVERYTHING, Begin::Later, RARELY));
 }
 
 /// An API server of several may lag behind the others. Whoever asks it for what it has in memory gets that;

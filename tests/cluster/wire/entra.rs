@@ -1,10 +1,9 @@
 //! Faults of Entra's token endpoint. A token is the operator's, so each row has an operator of its own.
 
-use futures::future::join_all;
 use lab::proxy::Seen;
 
 use super::{
-    bench::{Begin, RARELY, Row, Told::Ready, check},
+    bench::{Begin, RARELY, Row, Told::Ready, check_each},
     bounds::{ASKED, BACKOFF},
     fates::{
         another_shape, cut_short, empty, garbage, hang, html, huge, internal_error, redirect,
@@ -37,8 +36,5 @@ static ROWS: &[Row] = &[
 
 #[test]
 fn faults_of_entra() {
-    run(async {
-        let rows = ROWS.iter().map(std::slice::from_ref);
-        join_all(rows.map(|row| check(row, Begin::Before, RARELY))).await;
-    });
+    run(check_each(ROWS, Begin::Before, RARELY));
 }
