@@ -304,15 +304,18 @@ async fn has_another_issuer(release: &Release<'_>, namespace: &str) {
 /// Everything that the operator may have to do for an object, so that each right is used; for
 /// `least_privilege`.
 async fn everything(world: &World<'_>, with_reader_role: bool) {
-    world.account("airflow-extra", &json!({})).await;
+    for account in ["airflow-extra", "airflow-more"] {
+        world.account(account, &json!({})).await;
+    }
     // Written, changed, and the Role taken back.
-    for (account, reader_role) in [
-        ("one", with_reader_role),
-        ("two", with_reader_role),
-        ("two", false),
+    let (one, two) = (vec!["airflow-extra"], vec!["airflow-extra", "airflow-more"]);
+    for (account, accounts, reader_role) in [
+        ("one", &one, with_reader_role),
+        ("two", &two, with_reader_role),
+        ("two", &two, false),
     ] {
         let extra = json!({
-            "airflow": { "helmRelease": null, "serviceAccounts": ["airflow-extra"] },
+            "airflow": { "helmRelease": null, "serviceAccounts": accounts },
             "connectionSecret": { "format": "SecretsBackend", "readerRole": reader_role },
             "connections": [{ "id": "lake", "adls": { "account": format!("lake{account}") } }],
         });
