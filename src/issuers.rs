@@ -75,14 +75,14 @@ impl IssuerHistory {
         if known.as_ref().is_some_and(|known| known.contains(issuer)) {
             return Ok(());
         }
-        let mut written = self.add(issuer).await;
-        for _ in 1..TRIES {
-            // Another replica was faster.
-            if !matches!(&written, Err(error) if error.is_status(CONFLICT)) {
-                break;
+        let mut again = 1..TRIES;
+        let written = loop {
+            match self.add(issuer).await {
+                // Another replica was faster.
+                Err(error) if error.is_status(CONFLICT) && again.next().is_some() => {}
+                result => break result,
             }
-            written = self.add(issuer).await;
-        }
+        };
         *known = Some(written.map_err(|error| problem("cannot write", &error))?);
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
     permission::Permission,
-    rest::{Rest, is_empty, parse},
+    rest::{Rest, no_body, parse},
 };
 use crate::model::{CredentialName, FederatedCredential, ResourceId};
 
@@ -87,7 +87,7 @@ impl ArmClient {
     pub async fn delete_credential(&self, id: &ResourceId, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
         let answer = self.0.send(Operation::DeleteCredential, request).await?;
-        is_empty(&answer)
+        no_body(&answer)
     }
 
     /// Whether this principal may write the credentials of an identity.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     AzureError, AzureIdentity, Cloud, CredentialProperties,
     calls::{Calls, Operation},
-    rest::{Rest, is_empty, parse},
+    rest::{Rest, no_body, parse},
 };
 use crate::model::{CredentialName, FederatedCredential};
 
@@ -80,7 +80,7 @@ impl GraphClient {
         };
         request.set_body(serde_json::json!(body).to_string());
         let answer = self.0.send(Operation::PutCredential, request).await?;
-        // An update is answered without a body; and a body that is none of Graph's was not written by it.
+        // An update is answered without a body. One that is not a credential is not Graph's, and proves nothing.
         if !answer.is_empty() {
             parse::<CredentialBody>(&answer)?;
         }
@@ -90,7 +90,7 @@ impl GraphClient {
     pub async fn delete_credential(&self, id: Uuid, name: &str) -> Result<(), AzureError> {
         let request = Request::new(self.credential_url(id, name), Method::Delete);
         let answer = self.0.send(Operation::DeleteCredential, request).await?;
-        is_empty(&answer)
+        no_body(&answer)
     }
 
     fn credential_url(&self, id: Uuid, name: &str) -> Url {

@@ -175,7 +175,7 @@ struct Page<T> {
 }
 
 /// The answer to a deletion has no body. One that has is not Azure's, and proves nothing.
-pub(super) fn is_empty(body: &[u8]) -> Result<(), AzureError> {
+pub(super) fn no_body(body: &[u8]) -> Result<(), AzureError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }

@@ -232,7 +232,6 @@ async fn check_granted(sign_in: SignIn, targets: Vec<Arc<Target>>, begin: Begin,
     for target in &targets {
         let world = World::existing(lab, &operator, target.row.name).await;
         cases.push(Case {
-            row: target.row,
             target,
             world,
             wanted,
@@ -268,7 +267,7 @@ async fn check_granted(sign_in: SignIn, targets: Vec<Arc<Target>>, begin: Begin,
     };
     let runs = cases.iter().map(|case| async {
         let run = AssertUnwindSafe(case.run(begin, &since)).catch_unwind();
-        run.await.is_err().then_some(case.row.name)
+        run.await.is_err().then_some(case.target.row.name)
     });
     let failed: Vec<&str> = join_all(runs).await.into_iter().flatten().collect();
     assert!(
@@ -320,7 +319,6 @@ impl Since {
 
 /// A row in the making.
 struct Case<'a> {
-    row: &'static Row,
     target: &'a Target,
     world: World<'a>,
     /// The accounts that the object asks for.
@@ -343,13 +341,13 @@ impl Case<'_> {
     }
 
     async fn run(&self, begin: Begin, since: &Since) {
-        let Row { name, most, .. } = self.row;
+        let Row { name, most, .. } = self.target.row;
         self.until("it is told", async |case| case.is_told(since).await)
             .await;
         sleep(TIME).await;
         let lasted = since.at.elapsed();
         let hits = self.hits(since);
-        self.faults.end(self.row);
+        self.faults.end(self.target.row);
         println!("{name}: {hits} in {lasted:.0?}");
         assert!(hits <= *most, "{name}: asked {hits} times in {lasted:?}");
 
@@ -397,13 +395,13 @@ impl Case<'_> {
     }
 
     async fn is_told(&self, since: &Since) -> bool {
-        match self.row.told {
+        match self.target.row.told {
             _ if self.hits(since) == 0 => false,
             Told::Nothing => true,
             Told::Log(words) => {
                 let concerns = |line: &str| {
                     line.contains(words)
-                        && (line.contains(self.row.name) || !line.contains("wire-"))
+                        && (line.contains(self.target.row.name) || !line.contains("wire-"))
                 };
                 self.operator.log().lines().any(concerns)
             }
@@ -462,12 +460,12 @@ impl Case<'_> {
             if start.elapsed() > LIMIT {
                 let log = self.operator.log();
                 let concerns =
-                    |line: &&str| line.contains(self.row.name) || !line.contains("wire-");
+                    |line: &&str| line.contains(self.target.row.name) || !line.contains("wire-");
                 let log: Vec<_> = log.lines().filter(concerns).collect();
                 let log = lab::tail(&log.join("\n"), 30).to_owned();
                 panic!(
                     "{}: {what}: not within {LIMIT:?}; {:?}\n{log}",
-                    self.row.name,
+                    self.target.row.name,
                     self.ready().await
                 );
             }
