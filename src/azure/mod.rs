@@ -21,5 +21,5 @@ pub use cloud::{Cloud, CloudName, InvalidCloud, Overrides};
 pub use credential::CredentialKind;
 pub use error::{AzureError, AzureErrorKind};
 pub use exchange::AccountToken;
-pub use identities::{ARRIVES, Identities, Unsettled, View};
+pub use identities::{ARRIVES, Identities, MaxAge, Unsettled, View};
 pub use transport::{http_client, transport};

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::azure::AzureArgs;
 use crate::{
     api::OPERATOR,
-    azure::Identities,
+    azure::{Identities, MaxAge},
     client::client,
     controller::{Scope, WatchErrors, Watches},
     issuers::{self, IssuerHistory},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// One look: what was asked just now is not asked again.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(600);
+pub(super) const MAX_AGE: MaxAge = MaxAge::strictly(Duration::from_secs(600));
 
 /// Where to look, and as whom.
 #[derive(Debug, clap::Args)]
@@ -84,7 +84,7 @@ impl LookArgs {
         let client = client(config)?;
 
         let source = Arc::new(IssuerSource::new(self.issuer));
-        let issuer = source.get(&client, MAX_AGE).await;
+        let issuer = source.get(&client, MAX_AGE.wanted).await;
         let current: BTreeSet<Issuer> = issuer.iter().cloned().collect();
         let remembered = IssuerHistory::new(client.clone(), &self.operator_namespace);
         let (remembered, known) = if let Ok(known) = remembered.all().await {

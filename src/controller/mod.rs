@@ -45,9 +45,9 @@ use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
 
-/// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait for its turn to write
-/// to an identity: six of them at most where Azure has asked for a pace, and all there are, for twenty seconds, where it
-/// does not answer. For a list that Azure puts off all wait as long.
+/// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait for its turn at an
+/// identity: where Azure has asked for a pace, six of them at most to write and one to look, and all there are, for
+/// twenty seconds, where it does not answer.
 const PASSES: u16 = 128;
 
 /// How long events may still go out when all passes are over.

@@ -34,7 +34,7 @@ use super::{
 use crate::{
     api::AirflowWorkloadIdentity,
     apply::{Ahead, Outcome, Sinks, StepResult, apply, write_status},
-    azure::ARRIVES,
+    azure::{ARRIVES, MaxAge},
     observe::{Snapshot, Sources, observe, version},
     plan::{Action, Plan, plan},
     problem::headline,
@@ -43,6 +43,10 @@ use crate::{
 
 /// What Azure said must not be older than this when it is written to.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// In a pause of Azure's, what it said may be so much older than a resync; and whoever had to do with that looks again
+/// soon.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(5));
 
 /// Without a write for so long, an object is at peace.
 const LATELY: Duration = Duration::from_secs(60);
@@ -235,18 +239,31 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let looked = plan
         .look_again
         .filter(|_| restart_failed(&plan, &outcome).is_none());
-    let sooner = [settled, looked, exchanged];
+    let paused = (!snapshot.is_at_most(context.resync)).then_some(PAUSE.1);
+    let sooner = [settled, looked, exchanged, paused];
     let sooner = sooner.into_iter().flatten().min();
     Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
 /// Reads and plans; once more, if Azure is to be written to, or something let go, on the ground of old news.
 async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan) {
-    let (snapshot, planned) = look(object, context, context.resync).await;
+    // Whoever asks for something new is told what is so now.
+    let told = object.status.as_ref();
+    let told = told.and_then(|status| status.observed_generation);
+    let wanted = if told == object.metadata.generation {
+        context.resync
+    } else {
+        FRESH.min(context.resync)
+    };
+    let age = MaxAge {
+        wanted,
+        in_a_pause: context.resync + PAUSE.0,
+    };
+    let (snapshot, planned) = look(object, context, age).await;
     if planned.writes_to_azure() && !snapshot.is_at_most(FRESH) {
-        look(object, context, FRESH).await
+        look(object, context, MaxAge::strictly(FRESH)).await
     } else if snapshot.may_miss_records() {
-        look(object, context, ARRIVES).await
+        look(object, context, MaxAge::strictly(ARRIVES)).await
     } else {
         (snapshot, planned)
     }
@@ -255,10 +272,10 @@ async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapsh
 async fn look(
     object: &AirflowWorkloadIdentity,
     context: &Context,
-    max_age: Duration,
+    age: MaxAge,
 ) -> (Snapshot, Plan) {
     let passes = &context.passes;
-    let observed = observe(&context.sources, object, max_age);
+    let observed = observe(&context.sources, object, age);
     let snapshot = passes.time(Phase::Observe, observed).await;
     let planned = passes.time(Phase::Plan, async { plan(&snapshot) }).await;
     (snapshot, planned)

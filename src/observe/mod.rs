@@ -45,7 +45,7 @@ use crate::{
         ABANDON_ANNOTATION, AirflowWorkloadIdentity, AzureIdentityGrantSpec, CredentialRecord,
         Reason, account_field_manager,
     },
-    azure::{ARRIVES, Identities, View},
+    azure::{ARRIVES, Identities, MaxAge, View},
     grant,
     issuers::IssuerHistory,
     model::{IdentityId, Issuer},
@@ -226,13 +226,8 @@ impl Snapshot {
     }
 }
 
-/// Reads everything that concerns `object`. Azure is asked again only for what is older than
-/// `max_age`.
-pub async fn observe(
-    sources: &Sources,
-    object: &AirflowWorkloadIdentity,
-    max_age: Duration,
-) -> Snapshot {
+/// Reads everything that concerns `object`; from Azure and of the issuer only what is too old by `age`.
+pub async fn observe(sources: &Sources, object: &AirflowWorkloadIdentity, age: MaxAge) -> Snapshot {
     let namespace = object.namespace().unwrap_or_default();
     let identity = named_identity(object);
     let named = identity.as_ref().ok().cloned();
@@ -252,13 +247,16 @@ pub async fn observe(
         if is_new && grants[&id].is_empty() {
             continue;
         }
-        let view = sources.identities.view(&id, max_age).await;
+        let view = sources.identities.view(&id, age).await;
         azure.insert(id, view);
     }
 
     // What cannot be remembered must not be written for.
     let (issuer, history) = match sources.history.all().await {
-        Ok(history) => (sources.issuer.get(&sources.client, max_age).await, history),
+        Ok(history) => (
+            sources.issuer.get(&sources.client, age.wanted).await,
+            history,
+        ),
         Err(problem) => (Err(problem), BTreeSet::new()),
     };
     let stores = &sources.stores;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use airflow_workload_identity::{
-    azure::{ARRIVES, AzureErrorKind, CredentialProperties, Identities, Unsettled},
+    azure::{ARRIVES, AzureErrorKind, CredentialProperties, Identities, MaxAge, Unsettled},
     mandate::Mandate,
     model::{CredentialName, FederatedCredential},
 };
@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{answer, client, id};
 
+const NOW: MaxAge = MaxAge::strictly(Duration::ZERO);
+const OF_A_MINUTE: MaxAge = MaxAge::strictly(Duration::from_secs(60));
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
 const ANOTHER: &str = "22222222-2222-2222-2222-222222222222";
 
@@ -265,7 +267,7 @@ async fn one_list_serves_everybody_who_asks_at_the_same_time() {
         let identities = identities.clone();
         tokio::spawn(async move {
             identities
-                .view(&id(), Duration::from_secs(1))
+                .view(&id(), MaxAge::strictly(Duration::from_secs(1)))
                 .await
                 .credentials
                 .is_ok()
@@ -299,11 +301,11 @@ async fn who_only_looks_does_not_wait_for_who_writes() {
     let waiting = tokio::spawn(async move { put(&writer, "two").await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    let view = identities.view(&id(), Duration::from_secs(60)).await;
+    let view = identities.view(&id(), OF_A_MINUTE).await;
     assert_eq!(view.credentials.unwrap(), [seen("one")]);
     assert_eq!(start.elapsed(), Duration::ZERO);
     waiting.await.unwrap().unwrap();
-    let view = identities.view(&id(), Duration::from_secs(60)).await;
+    let view = identities.view(&id(), OF_A_MINUTE).await;
     assert_eq!(
         view.credentials.unwrap().len(),
         2,
@@ -400,7 +402,7 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
     let (azure, identities) = world();
     put(&identities, "one").await.unwrap();
     let known = async || {
-        let view = identities.view(&id(), Duration::from_secs(60)).await;
+        let view = identities.view(&id(), OF_A_MINUTE).await;
         view.credentials.unwrap()
     };
     assert_eq!(known().await, [seen("one")]);
@@ -417,7 +419,7 @@ async fn a_list_soon_after_the_start_is_not_the_last_word() {
     let (azure, identities) = world();
     let minute = Duration::from_secs(60);
     let is_unsettled = async |max_age: Duration| {
-        let view = identities.view(&id(), max_age).await;
+        let view = identities.view(&id(), MaxAge::strictly(max_age)).await;
         view.unsettled.includes("one")
     };
     let lists = || azure.lists.lock().unwrap().len();
@@ -441,17 +443,20 @@ async fn a_write_that_was_given_up_leaves_its_own_credential_in_doubt_only() {
         put(&identities, "one").await,
         Err(AzureErrorKind::Unavailable)
     );
-    let unsettled = identities.view(&id(), ARRIVES).await.unsettled;
+    let unsettled = identities
+        .view(&id(), MaxAge::strictly(ARRIVES))
+        .await
+        .unsettled;
     assert!(unsettled.includes("ONE") && !unsettled.includes("two"));
     tokio::time::advance(ARRIVES).await;
-    let unsettled = identities.view(&id(), Duration::ZERO).await.unsettled;
+    let unsettled = identities.view(&id(), NOW).await.unsettled;
     assert_eq!(unsettled, Unsettled::Nothing);
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_only_looks_waits_for_nothing() {
     let (_, identities) = world_under(Arc::new(Mandate::elected()));
-    let view = identities.view(&id(), Duration::ZERO).await;
+    let view = identities.view(&id(), NOW).await;
     assert_eq!(view.unsettled, Unsettled::Nothing);
 }
 
@@ -459,7 +464,7 @@ async fn whoever_only_looks_waits_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_identity_that_is_met_long_after_the_start_is_settled() {
     let (_, identities) = world();
-    identities.view(&id(), Duration::ZERO).await;
+    identities.view(&id(), NOW).await;
     tokio::time::advance(ARRIVES).await;
     let other = id()
         .to_string()
@@ -467,7 +472,7 @@ async fn an_identity_that_is_met_long_after_the_start_is_settled() {
         .parse()
         .unwrap();
     assert_ne!(other, id());
-    let view = identities.view(&other, Duration::ZERO).await;
+    let view = identities.view(&other, NOW).await;
     assert_eq!(view.unsettled, Unsettled::Nothing);
 }
 
@@ -475,7 +480,7 @@ async fn an_identity_that_is_met_long_after_the_start_is_settled() {
 async fn an_identity_that_was_made_anew_between_a_look_and_a_write_is_read_anew() {
     let (azure, identities) = world();
     let client = async || {
-        let view = identities.view(&id(), Duration::ZERO).await;
+        let view = identities.view(&id(), NOW).await;
         view.identity.unwrap().client_id.to_string()
     };
     put(&identities, "one").await.unwrap();
@@ -498,27 +503,80 @@ async fn a_list_is_as_old_as_its_answer_and_one_that_grew_old_is_asked_for_again
     for (takes, age, lists) in [(0, 0, 1), (5, 5, 1), (6, 0, 2)] {
         let (azure, identities) = world();
         *azure.identity_takes.lock().unwrap() = Duration::from_secs(takes);
-        let view = identities.view(&id(), Duration::ZERO).await;
+        let view = identities.view(&id(), NOW).await;
         assert_eq!(view.age.as_secs(), age, "the identity takes {takes} s");
         assert_eq!(azure.lists.lock().unwrap().len(), lists);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_looks_at_what_azure_puts_off_waits_for_one_pause_and_not_for_those_of_others() {
+async fn one_looks_at_what_azure_puts_off_and_the_others_do_not_wait() {
     let (azure, identities) = world();
     azure.refuse_lists(&[(429, "15"); 100]);
     let start = Instant::now();
     let looks = (0..20).map(|_| {
         let identities = identities.clone();
-        tokio::spawn(async move { identities.view(&id(), Duration::ZERO).await })
+        tokio::spawn(async move {
+            let error = identities.view(&id(), NOW).await.credentials.unwrap_err();
+            (error.kind, start.elapsed().as_secs())
+        })
     });
+    let mut told = Vec::new();
     for look in looks.collect::<Vec<_>>() {
-        let error = look.await.unwrap().credentials.unwrap_err();
+        told.push(look.await.unwrap());
+    }
+    assert_eq!(told[0], (AzureErrorKind::Throttled, 15));
+    assert_eq!(told[1..], [(AzureErrorKind::Throttled, 0); 19]);
+    assert_eq!(azure.lists.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_pause_the_last_list_does_for_a_while_for_whoever_can_do_with_it() {
+    let (azure, identities) = world();
+    let age = MaxAge {
+        wanted: Duration::from_secs(2),
+        in_a_pause: Duration::from_secs(10),
+    };
+    identities.view(&id(), NOW).await;
+    azure.refuse_lists(&[(429, "60"); 9]);
+    let look = async |age| {
+        let start = Instant::now();
+        let view = identities.view(&id(), age).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        view.credentials.map(|_| view.age.as_secs())
+    };
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(look(age).await, Ok(3));
+    tokio::time::advance(Duration::from_secs(7)).await;
+    assert_eq!(look(age).await, Ok(10));
+    for age in [MaxAge::strictly(age.wanted), age] {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let error = look(age).await.unwrap_err();
         assert_eq!(error.kind, AzureErrorKind::Throttled);
     }
-    assert_eq!(start.elapsed(), Duration::from_secs(15));
-    assert_eq!(azure.lists.lock().unwrap().len(), 2);
+    assert_eq!(azure.lists.lock().unwrap().len(), 2, "it was told at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
+    let (azure, identities) = world();
+    identities.view(&id(), NOW).await;
+    tokio::time::advance(Duration::from_secs(6)).await;
+    azure.refuse_lists(&[(429, "15")]);
+    let writer = identities.clone();
+    let waiting = tokio::spawn(async move { put(&writer, "one").await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    let view = identities.view(&id(), OF_A_MINUTE).await;
+    assert_eq!(view.credentials, Ok(Vec::new()));
+    let age = MaxAge {
+        wanted: Duration::ZERO,
+        ..OF_A_MINUTE
+    };
+    let view = identities.view(&id(), age).await;
+    assert_eq!(view.credentials, Ok(Vec::new()));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    waiting.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -526,7 +584,7 @@ async fn a_short_pause_of_azures_is_waited_for() {
     let (azure, identities) = world();
     azure.refuse_lists(&[(429, "3")]);
     let start = Instant::now();
-    let view = identities.view(&id(), Duration::ZERO).await;
+    let view = identities.view(&id(), NOW).await;
     assert_eq!(view.credentials, Ok(Vec::new()));
     assert_eq!(start.elapsed(), Duration::from_secs(3));
 }
@@ -536,7 +594,7 @@ async fn a_failure_answers_for_a_moment_for_all_that_ask() {
     let (azure, identities) = world();
     azure.refuse_lists(&[(503, "0"); 9]);
     for _ in 0..5 {
-        let view = identities.view(&id(), Duration::ZERO).await;
+        let view = identities.view(&id(), NOW).await;
         assert_eq!(
             view.credentials.unwrap_err().kind,
             AzureErrorKind::Unavailable
@@ -545,6 +603,6 @@ async fn a_failure_answers_for_a_moment_for_all_that_ask() {
     }
     assert_eq!(azure.lists.lock().unwrap().len(), 1);
     tokio::time::advance(Duration::from_secs(3)).await;
-    identities.view(&id(), Duration::ZERO).await;
+    identities.view(&id(), NOW).await;
     assert_eq!(azure.lists.lock().unwrap().len(), 2);
 }

@@ -1,5 +1,7 @@
 //! Whatever changes, by hand or by spec, ends in the right state.
 
+use std::time::Duration;
+
 use lab::OperatorOptions;
 use serde_json::json;
 
@@ -119,6 +121,37 @@ fn a_deleted_or_changed_credential_is_written_again() {
             })
             .await;
         world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
+fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
+    run(async {
+        let (lab, operator) = own(OperatorOptions::default()).await;
+        let world = World::of(&lab, &operator, "now").await;
+        world.grant(json!({})).await;
+        world.release(&["scheduler", "worker"]).await;
+        let azure = world.azure().await;
+        let subject = "system:serviceaccount:now:airflow-worker";
+        azure
+            .put_credential(&world.identity, "by-hand", lab.issuer(), subject)
+            .await
+            .unwrap();
+        world.ready(json!({})).await;
+        azure
+            .delete_credential(&world.identity, "by-hand")
+            .await
+            .unwrap();
+        // What was listed is old by then, and the next resync is minutes away.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        world
+            .prod(json!({ "federation": { "deletionPolicy": "Retain" } }))
+            .await;
+        world
+            .becomes(all(&["scheduler", "worker"]), async || {
+                world.federated().await
+            })
+            .await;
     });
 }
 
@@ -309,7 +342,7 @@ fn whoever_undoes_what_we_write_is_not_fought_at_full_speed() {
         world.ready(json!({})).await;
         let mut put_back = 0;
         let start = std::time::Instant::now();
-        while start.elapsed() < std::time::Duration::from_secs(12) {
+        while start.elapsed() < Duration::from_secs(12) {
             let undo =
                 format!("annotate serviceaccount airflow-worker {CLIENT_ID}=theirs --overwrite");
             if world.client_id_of("airflow-worker").await.as_ref() == Some(&world.client_id) {

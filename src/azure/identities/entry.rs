@@ -31,6 +31,8 @@ pub const ARRIVES: Duration = Duration::from_secs(15);
 pub(super) struct Owner {
     pub turn: tokio::sync::Mutex<()>,
     pub entry: tokio::sync::Mutex<Entry>,
+    /// Held by the one who waits until Azure may be asked again.
+    pub pause: tokio::sync::Mutex<()>,
     /// How many have the turn or wait for it.
     writers: AtomicU32,
     known: Mutex<Known>,
@@ -60,6 +62,7 @@ impl Owner {
         Self {
             turn: tokio::sync::Mutex::default(),
             entry: tokio::sync::Mutex::new(Entry::new(began)),
+            pause: tokio::sync::Mutex::default(),
             writers: AtomicU32::default(),
             known: Mutex::default(),
         }
@@ -216,20 +219,55 @@ impl Entry {
         }
     }
 
-    /// The error of a moment ago: it answers for all objects that ask in that moment.
-    pub fn failed_just_now(&self) -> Option<AzureError> {
-        self.failed
-            .as_ref()
-            .filter(|(at, _)| at.elapsed() < FAILURE_SHARED)
-            .map(|(_, error)| error.clone())
+    /// How long to wait before a write, and the look that goes before it.
+    pub fn wait_to_write(&self, now: Instant) -> Duration {
+        let wait = self.writes.wait(now);
+        let listed = self.listed.as_ref();
+        if listed.is_some_and(|listed| now + wait <= listed.at + FRESH) {
+            wait
+        } else {
+            wait.max(self.reads.wait(now))
+        }
     }
 
-    /// Asks Azure.
-    pub async fn refresh(
+    /// What is known, if it is at most this old; or else what Azure says, unless it wants not to be asked.
+    pub async fn read(
         &mut self,
         azure: &AzureClient,
         id: &IdentityId,
+        max_age: Duration,
     ) -> Result<View, AzureError> {
+        if let Some(view) = self.known(max_age) {
+            return Ok(view);
+        }
+        // It answers for all objects that ask in that moment.
+        if let Some((at, error)) = &self.failed
+            && at.elapsed() < FAILURE_SHARED
+        {
+            return Err(error.clone());
+        }
+        let wait = self.reads.wait(Instant::now());
+        if !wait.is_zero() {
+            return Err(paused(wait));
+        }
+        let read = self.refresh(azure, id).await;
+        match &read {
+            Ok(_) => self.failed = None,
+            Err(error) if error.kind == AzureErrorKind::Throttled => {
+                self.reads.throttled(error.retry_after, Instant::now());
+            }
+            Err(error) => {
+                if error.kind == AzureErrorKind::NotFound {
+                    self.forget();
+                }
+                self.failed = Some((Instant::now(), error.clone()));
+            }
+        }
+        read
+    }
+
+    /// Asks Azure.
+    async fn refresh(&mut self, azure: &AzureClient, id: &IdentityId) -> Result<View, AzureError> {
         let mut list = self.list(azure, id).await?;
         let mut anchors = self.anchors.iter();
         let is_the_same = anchors.any(|name| list.has(name));
@@ -254,7 +292,6 @@ impl Entry {
         };
         let view = listed.seen();
         self.listed = Some(Arc::new(listed));
-        self.failed = None;
         Ok(view)
     }
 
@@ -278,14 +315,6 @@ impl Entry {
                 Err(error)
             }
         }
-    }
-
-    pub fn read_failed(&mut self, error: AzureError) -> AzureError {
-        if error.kind == AzureErrorKind::NotFound {
-            self.forget();
-        }
-        self.failed = Some((Instant::now(), error.clone()));
-        error
     }
 
     /// What was known may be so no longer: the identity is gone, or a failed write was carried out

@@ -3,7 +3,7 @@
 //! otherwise), and nobody asks again before Azure wants to be asked.
 //!
 //! Writes wait for their turn, first come, first served; who would wait in vain does not line up.
-//! Another cluster may write to the same identity, so 409 is normal life: the turn is kept, and the
+//! When Azure puts off a look, one waits for all; the others have something to do elsewhere. Another cluster may write to the same identity, so 409 is normal life: the turn is kept, and the
 //! write is tried again.
 
 mod entry;
@@ -40,6 +40,26 @@ pub struct Identities {
     azure: AzureClient,
     owners: Mutex<HashMap<IdentityId, Arc<Owner>>>,
     mandate: Arc<Mandate>,
+}
+
+/// How old a list may be.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxAge {
+    /// What is older is asked for again,
+    pub wanted: Duration,
+    /// unless Azure wants not to be asked now, and it is at most this old.
+    pub in_a_pause: Duration,
+}
+
+impl MaxAge {
+    /// At most this old, whatever Azure wants.
+    #[must_use]
+    pub const fn strictly(age: Duration) -> Self {
+        Self {
+            wanted: age,
+            in_a_pause: age,
+        }
+    }
 }
 
 /// An identity as seen some time ago.
@@ -115,17 +135,37 @@ impl Identities {
         }
     }
 
-    /// The identity and its credentials, read again only if what is known is older than
-    /// `max_age`; then after all that others do with it at the moment.
-    pub async fn view(&self, id: &IdentityId, max_age: Duration) -> View {
+    /// The identity and its credentials, read again only if what is known is too old; then after all
+    /// that others do with it at the moment.
+    pub async fn view(&self, id: &IdentityId, age: MaxAge) -> View {
         let owner = self.owner(id);
-        if let Some(view) = owner.known(max_age) {
-            return view;
+        let give_up = Instant::now() + PATIENCE;
+        let mut waits_for_all = None;
+        loop {
+            if let Some(view) = owner.known(age.wanted) {
+                return view;
+            }
+            let mut entry = owner.entry.lock().await;
+            let read = entry.read(&self.azure, id, age.wanted).await;
+            owner.publish(&entry);
+            match read {
+                Ok(view) => return view,
+                Err(error) if error.kind == AzureErrorKind::Throttled => {}
+                Err(error) => return entry.without(error),
+            }
+            if let Some(view) = entry.known(age.in_a_pause) {
+                return view;
+            }
+            waits_for_all = waits_for_all.or_else(|| owner.pause.try_lock().ok());
+            let wait = entry.reads.wait(Instant::now());
+            if waits_for_all.is_none() || Instant::now() + wait > give_up {
+                return entry.without(paused(wait));
+            }
+            drop(entry);
+            if let Err(stopping) = self.pause(wait).await {
+                return owner.entry.lock().await.without(stopping);
+            }
         }
-        let mut entry = owner.entry.lock().await;
-        let view = self.read(&mut entry, id, max_age).await;
-        owner.publish(&entry);
-        view
     }
 
     /// How many credentials the identities carry that were listed within `max_age`.
@@ -187,38 +227,6 @@ impl Identities {
         }
     }
 
-    /// Reads at the identity's pace.
-    async fn read(&self, entry: &mut Entry, id: &IdentityId, max_age: Duration) -> View {
-        if let Some(view) = entry.known(max_age) {
-            return view;
-        }
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some(error) = entry.failed_just_now() {
-                return entry.without(error);
-            }
-            let wait = entry.reads.wait(Instant::now());
-            if Instant::now() + wait > give_up {
-                // And whoever waits behind this one need not wait for the same.
-                let error = entry.read_failed(paused(wait));
-                return entry.without(error);
-            }
-            if let Err(stopping) = self.pause(wait).await {
-                return entry.without(stopping);
-            }
-            match entry.refresh(&self.azure, id).await {
-                Ok(view) => return view,
-                Err(error) if error.kind == AzureErrorKind::Throttled => {
-                    entry.reads.throttled(error.retry_after, Instant::now());
-                }
-                Err(error) => {
-                    let error = entry.read_failed(error);
-                    return entry.without(error);
-                }
-            }
-        }
-    }
-
     /// Sends a write at the identity's pace, and again while another writer is in the way; each
     /// time only if what it was decided on still stands.
     async fn write(&self, id: &IdentityId, write: Write<'_>) -> Result<(), AzureError> {
@@ -232,7 +240,7 @@ impl Identities {
         let give_up = Instant::now() + PATIENCE;
         let mut busy = BUSY.0;
         loop {
-            let wait = owner.entry.lock().await.writes.wait(Instant::now());
+            let wait = owner.entry.lock().await.wait_to_write(Instant::now());
             if Instant::now() + wait > give_up {
                 return Err(paused(wait));
             }
@@ -262,7 +270,12 @@ impl Identities {
         id: &IdentityId,
         write: &Write<'_>,
     ) -> Result<Attempt, AzureError> {
-        self.read(entry, id, FRESH).await.credentials?;
+        match entry.read(&self.azure, id, FRESH).await {
+            Err(error) if error.kind == AzureErrorKind::Throttled => {
+                return Ok(Attempt::PutOff(error));
+            }
+            read => read?,
+        };
         write.check(entry)?;
         if !self.mandate.is_valid() {
             return Err(stopping());

@@ -23,7 +23,8 @@ pub struct Assertion<'a> {
     pub key_id: String,
     /// Issuer.
     pub issuer: String,
-    subject: String,
+    /// Subject.
+    pub subject: String,
     audiences: Vec<String>,
 }
 

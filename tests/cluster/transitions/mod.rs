@@ -47,10 +47,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 const GONE: Duration = Duration::from_secs(180);
 /// For how long the operator writes by what it has seen of an identity; a little more.
 const SEEN: Duration = Duration::from_secs(6);
-/// What a picture says of credentials.
-const CREDENTIALS: [&str; 2] = [
-    " credentials",
-    " AirflowWorkloadIdentity prod status credentials",
+/// What a picture says of credentials: where it begins, and how it ends.
+const CREDENTIALS: [(&str, &str); 3] = [
+    (" credentials", ""),
+    (" AirflowWorkloadIdentity prod status credentials", ""),
+    (
+        " AirflowWorkloadIdentity prod status serviceAccounts",
+        " credentialName",
+    ),
 ];
 /// How many failures are told in full.
 const TOLD: usize = 8;
@@ -294,9 +298,12 @@ impl<'a> Stage<'a> {
     /// Waits until everything is as expected; else says what is not.
     async fn becomes(&self, what: &str, expected: &Picture, retained: bool) -> Result<(), String> {
         let start = Instant::now();
-        // What is retained is nobody's any longer.
-        let is_compared =
-            |key: &str| !retained || !CREDENTIALS.iter().any(|of| key.starts_with(of));
+        // What is retained is nobody's any longer, and lets the account in later, whatever its name.
+        let is_credential = |key: &str| {
+            let mut all = CREDENTIALS.iter();
+            all.any(|(start, end)| key.starts_with(start) && key.ends_with(end))
+        };
+        let is_compared = |key: &str| !retained || !is_credential(key);
         let mut expected = expected.clone();
         expected.retain(|key, _| is_compared(key));
         loop {

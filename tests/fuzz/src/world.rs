@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What is told of an object is at most so old; nothing gets old here.
-const MAX_AGE: Duration = Duration::from_secs(600);
+const MAX_AGE: MaxAge = MaxAge::strictly(Duration::from_secs(600));
 
 /// What the operator sees, when these objects and grants are there.
 pub fn seen(

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::response::IntoResponse as _;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use crate::entra;
 use crate::met::Event;
 use crate::operators::Link;
 use crate::weather::What;
@@ -49,12 +51,13 @@ pub struct Azure {
 }
 
 impl Azure {
-    pub fn new(throttle: bool) -> Self {
+    /// Azure; Entra learns of a credential's change only so many milliseconds later.
+    pub fn new(throttle: bool, propagation_ms: u64) -> Self {
         let settings = Settings {
             throttle,
             latency_ms: 0,
             write_window_ms: WRITE_WINDOW,
-            propagation_ms: 0,
+            propagation_ms,
             page_size: const { std::num::NonZeroUsize::new(100).unwrap() },
         };
         let app = Arc::new(App::new(Store::default(), ISSUERS.clone(), settings));
@@ -77,11 +80,14 @@ impl Azure {
 
     /// Carries a request out.
     async fn answer(&self, request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
-        let answer = self
-            .router
-            .clone()
-            .oneshot(request.map(axum::body::Body::from));
-        let Ok(answer) = answer.await;
+        let answer = if is_exchange(&request) {
+            let exchanged = entra::exchange(&self.app, &request);
+            exchanged.map(axum::Json).into_response()
+        } else {
+            let request = request.map(axum::body::Body::from);
+            let Ok(answer) = self.router.clone().oneshot(request).await;
+            answer
+        };
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         http::Response::from_parts(parts, body.to_vec())
@@ -213,7 +219,7 @@ async fn carry(
     if link.is_cut_from_azure() {
         std::future::pending::<()>().await;
     }
-    let is_write = request.method() != http::Method::GET;
+    let is_write = request.method() != http::Method::GET && !is_exchange(&request);
     if is_write {
         let state = &mut *link.world.state();
         state.rules.writes += 1;
@@ -248,6 +254,8 @@ async fn carry(
         ("DELETE", 403) => Some(Event::DeleteForbidden),
         ("PUT" | "DELETE", 409) => Some(Event::AzureConflict),
         (_, 429) => Some(Event::AzureThrottled),
+        ("POST", 200) => Some(Event::Exchanged),
+        ("POST", 401) => Some(Event::NotExchanged),
         _ => None,
     };
     if let Some(event) = event {
@@ -270,7 +278,7 @@ async fn effect(
     granted_since: u64,
 ) -> http::Response<Vec<u8>> {
     let azure = &link.world.azure;
-    if request.method() == http::Method::GET {
+    if request.method() == http::Method::GET || is_exchange(request) {
         return azure.answer(request.clone()).await;
     }
     let before = azure.state();
@@ -288,6 +296,10 @@ async fn effect(
         Poll::Ready(answer) => answer,
         Poll::Pending => answer.await,
     }
+}
+
+fn is_exchange(request: &http::Request<Vec<u8>>) -> bool {
+    request.uri().path().ends_with(entra::PATH)
 }
 
 fn refusal(status: u16, retry_after: Option<u32>) -> http::Response<Vec<u8>> {

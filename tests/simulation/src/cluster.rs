@@ -87,8 +87,9 @@ async fn carry(link: &Arc<Link>, request: Request<Body>) -> Option<Result<Answer
             _ => Some(Ok(stream(link.clone(), watch, Duration::ZERO))),
         };
     }
-    let is_lease = request.uri().path().contains("/leases");
-    let is_write = request.method() != http::Method::GET && !is_lease;
+    let path = request.uri().path();
+    let changes_nothing = path.contains("/leases") || path.ends_with("/token");
+    let is_write = request.method() != http::Method::GET && !changes_nothing;
     if is_write {
         let state = &mut *link.world.state();
         state.rules.writes += 1;

@@ -5,6 +5,7 @@ pub mod api_server;
 mod azure;
 mod chance;
 mod cluster;
+mod entra;
 mod met;
 mod names;
 mod operators;

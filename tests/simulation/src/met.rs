@@ -32,6 +32,10 @@ pub enum Event {
     /// ... or Azure did.
     AzureConflict,
     AzureThrottled,
+    /// Entra took an account's token, ...
+    Exchanged,
+    /// ... or did not.
+    NotExchanged,
     /// The operator has no role for it.
     ListForbidden,
     PutForbidden,

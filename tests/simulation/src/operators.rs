@@ -1,7 +1,7 @@
 //! The operators' processes: one, or two that elect a leader. They crash, are paused, are cut off
 //! from the cluster or from Azure, and come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::api_server::Watch;
 use crate::azure::{AzureLink, SignIn};
 use crate::cluster::ClusterLink;
+use crate::entra;
 use crate::names::{AUDIENCE, CredentialPath, FOREIGN_ISSUER, OWN_NAMESPACE};
 use crate::rules::Trust;
 use crate::world::World;
@@ -43,6 +44,8 @@ struct LinkState {
     told: Vec<(Instant, u64)>,
     /// What it was told of identities' credentials.
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
+    /// What Entra has told it.
+    admissions: BTreeSet<String>,
     /// When it was told last that an identity lets a subject in.
     let_in: BTreeMap<(String, String), Instant>,
     /// Writes without an answer, by identity.
@@ -181,6 +184,12 @@ impl Link {
         let_in.is_some_and(|at| at.elapsed() < PASS)
     }
 
+    /// Whether Entra has told it that this account may become this client.
+    pub fn was_admitted(&self, client: &str, subject: &str) -> bool {
+        let admission = entra::admission(client, subject);
+        self.state().admissions.contains(&admission)
+    }
+
     /// A request to Azure leaves the process. Until what is returned is dropped, it is in flight.
     pub fn sends(&self, request: &http::Request<Vec<u8>>) -> Option<InFlight<'_>> {
         let path = CredentialPath::of(request)?;
@@ -216,7 +225,9 @@ impl Link {
         let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let mut state = self.state();
         let path = request.uri().path();
-        if let Some(path) = CredentialPath::of(request) {
+        if let Some(admission) = body["access_token"].as_str() {
+            state.admissions.insert(admission.to_owned());
+        } else if let Some(path) = CredentialPath::of(request) {
             let identity = path.identity.clone();
             let known = state.credentials.entry(path.identity).or_default();
             if request.method() == http::Method::DELETE {
@@ -325,7 +336,7 @@ impl Operators {
                 scopes: vec![Scope::Cluster],
                 issuer: Some(self.issuer.parse().expect("an issuer")),
                 audience: cloud.federation_audience.clone(),
-                verify_exchange: false,
+                verify_exchange: self.world.verifies,
                 resync: self.resync,
                 candidate: self.elects.then(|| name.clone()),
             },

@@ -2,6 +2,7 @@
 //! another cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use airflow_workload_identity::model::{CredentialName, Subject};
 use fastrand::Rng;
@@ -87,10 +88,11 @@ impl People {
         let identity = self.one(&IDENTITIES);
         match self.rng.u32(..100) {
             0..14 => self.create_object(namespace, object),
-            14..44 => {
+            14..41 => {
                 let spec = self.change();
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
             }
+            41..44 => self.take_over().await,
             44..50 => self.delete(&object_path(namespace, object)),
             50..55 => self.grant(namespace),
             55..58 => self.delete(&grant_path(namespace)),
@@ -124,7 +126,7 @@ impl People {
                 self.az("DELETE", &identity_id(identity), &Value::Null)
                     .await;
             }
-            97..98 => self.create_identity(identity).await,
+            97..99 => self.create_identity(identity).await,
             _ => {
                 let patch = json!({ "metadata": { "annotations": {
                     "airflow-workload-identity.io/abandon-credentials": "true",
@@ -270,6 +272,31 @@ impl People {
         self.harm(identity, &name, trust).await;
     }
 
+    /// What an object has on record trusts something else now; and a while later, in which the operator may
+    /// not have looked, the object goes.
+    async fn take_over(&mut self) {
+        let recorded: Vec<(String, CredentialPath)> = {
+            let state = self.world.state();
+            let objects = state.api.list("airflowworkloadidentities");
+            let recorded = objects.flat_map(|object| {
+                let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+                let path = object_path(text("namespace"), text("name"));
+                crate::rules::records(object).map(move |record| (path.clone(), record))
+            });
+            recorded.collect()
+        };
+        if recorded.is_empty() {
+            return;
+        }
+        let (object, credential) = &recorded[self.rng.usize(..recorded.len())];
+        let identity = credential.identity.rsplit('/').next().unwrap_or_default();
+        let trust = self.fake();
+        self.harm(identity, &credential.name, trust).await;
+        let pause = Duration::from_millis(self.rng.u64(6_000..12_000));
+        tokio::time::sleep(pause).await;
+        self.delete(object);
+    }
+
     /// Somebody else has the name, or the account.
     async fn occupy(&mut self, identity: &str, namespace: &str, account: &str) {
         let issuer = self.issuer.parse().expect("an issuer");
@@ -329,7 +356,7 @@ impl People {
             if ![409, 429].contains(&status) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(35)).await;
+            tokio::time::sleep(Duration::from_millis(35)).await;
         }
     }
 
@@ -430,13 +457,14 @@ impl People {
             if ![409, 429].contains(&status) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(35)).await;
+            tokio::time::sleep(Duration::from_millis(35)).await;
         }
     }
 
     async fn az(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.world.azure.az(method, path, body).await;
-        if let Some(path) = CredentialPath::named(path) {
+        let changed = CredentialPath::named(path).filter(|_| (200..300).contains(&answer.0));
+        if let Some(path) = changed {
             self.world.state().rules.changes(path);
         }
         self.world

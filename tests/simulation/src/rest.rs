@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api_server::ApiServer;
 use crate::names::{AUDIENCE, CredentialPath, SPOILT, subject};
-use crate::rules::{credentials, is_managed};
+use crate::rules::{condition, credentials, is_managed};
 use crate::world::World;
 
 /// What is not as it should be, if anything is not.
@@ -21,11 +21,7 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let namespace = text(&object["metadata"]["namespace"]);
         let what = format!("{namespace}/{}", text(&object["metadata"]["name"]));
-        let conditions = object["status"]["conditions"].as_array();
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .find(|c| c["type"] == "Ready");
+        let ready = condition(object, "Ready");
         if !object["metadata"]["deletionTimestamp"].is_null() {
             return Some(format!("{what} does not go: {ready:?}"));
         }
@@ -35,6 +31,10 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
         });
         if !is_ready {
             return Some(format!("{what} is not ready: {ready:?}"));
+        }
+        let verified = condition(object, "ExchangeVerified");
+        if world.verifies && verified.is_none_or(|verified| verified["status"] != "True") {
+            return Some(format!("{what} is ready, but not verified: {verified:?}"));
         }
         let id = text(&object["spec"]["identity"]["managedIdentity"]["resourceId"]);
         let id = id.to_ascii_lowercase();

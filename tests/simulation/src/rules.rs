@@ -5,7 +5,7 @@ mod azure;
 mod cluster;
 
 pub use azure::{credentials, identity_of_client};
-pub use cluster::is_managed;
+pub use cluster::{condition, is_managed, records};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

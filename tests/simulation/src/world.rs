@@ -25,6 +25,8 @@ pub struct World {
     /// process's, not the seed's.
     pub news: Notify,
     pub azure: Azure,
+    /// Whether the operators try if Entra takes the accounts' tokens.
+    pub verifies: bool,
 }
 
 pub struct State {
@@ -50,7 +52,9 @@ impl World {
     /// `is_told`: the whole trace is printed.
     pub fn new(mut rng: Rng, is_told: bool) -> Arc<Self> {
         let weather = Weather::draw(&mut rng);
-        let azure = Azure::new(rng.u32(..6) == 0);
+        let throttle = rng.u32(..6) == 0;
+        let verifies = rng.u32(..3) == 0;
+        let propagation_ms = [0, 3_000, 30_000, 90_000][rng.usize(..4)];
         Arc::new(Self {
             state: Mutex::new(State {
                 api: ApiServer::new(),
@@ -66,7 +70,8 @@ impl World {
                 rng,
             }),
             news: Notify::new(),
-            azure,
+            azure: Azure::new(throttle, propagation_ms),
+            verifies,
         })
     }
 

@@ -86,10 +86,33 @@ impl Rules {
                 if before.is_none() || after.is_some() && spec(before) != spec(after) {
                     self.broken(&format!("{what}: its spec"));
                 }
+                if let Some(after) = after {
+                    self.may_claim(link, before.as_deref(), after, &what);
+                }
             }
             "serviceaccounts" => self.may_annotate(api, link, change, &what),
             "secrets" | "roles" | "rolebindings" => self.may_own(change, &what),
             _ => self.broken(&format!("{what}, which is none of its business")),
+        }
+    }
+
+    /// The status says that Entra takes the accounts' tokens only if it did.
+    fn may_claim(&mut self, link: &Link, before: Option<&Value>, after: &Value, what: &str) {
+        let status = &after["status"];
+        let claim = condition(after, "ExchangeVerified");
+        // Whoever is kept from looking leaves the last claim as it was.
+        let is_kept = claim == before.and_then(|before| condition(before, "ExchangeVerified"));
+        if is_kept || claim.is_none_or(|claim| claim["status"] != "True") {
+            return;
+        }
+        let client = status["clientId"].as_str().unwrap_or_default();
+        for account in status["serviceAccounts"].as_array().into_iter().flatten() {
+            let subject = account["subject"].as_str().unwrap_or_default();
+            if !link.was_admitted(client, subject) {
+                self.broken(&format!(
+                    "{what}: Entra has not let {subject} in as {client}"
+                ));
+            }
         }
     }
 
@@ -159,7 +182,7 @@ impl Rules {
 }
 
 /// The credentials that an object has on record.
-pub(super) fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
+pub fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
     let records = object["status"]["credentials"].as_array().into_iter();
     records.flatten().map(|record| {
         let text = |field: &str| record[field].as_str().unwrap_or_default();
@@ -168,6 +191,12 @@ pub(super) fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
             name: text("name").to_ascii_lowercase(),
         }
     })
+}
+
+/// A condition of an object's status.
+pub fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut conditions = object["status"]["conditions"].as_array()?.iter();
+    conditions.find(|condition| condition["type"] == name)
 }
 
 /// Whether one of ours applied its annotations.
