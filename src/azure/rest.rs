@@ -145,6 +145,7 @@ impl Rest {
                 .headers()
                 .get_optional_str(&RETRY_AFTER)
                 .and_then(|value| value.parse().ok())
+                .filter(|seconds| *seconds > 0)
                 .map(|seconds: u64| Duration::from_secs(seconds.min(LONGEST_WAIT))),
         })
     }

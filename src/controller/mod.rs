@@ -45,9 +45,9 @@ use publisher::{News, news};
 use reconcile::Context;
 use triggers::Refs;
 
-/// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait for its turn at an
-/// identity: where Azure has asked for a pace, six of them at most to write and one to look, and all there are, for
-/// twenty seconds, where it does not answer.
+/// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait at an identity for
+/// twenty seconds: where Azure has asked for a pause before they came, six of them at most to write and one to look; and
+/// all there are where it does not answer.
 const PASSES: u16 = 128;
 
 /// How long events may still go out when all passes are over.

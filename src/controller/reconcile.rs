@@ -44,9 +44,11 @@ use crate::{
 /// What Azure said must not be older than this when it is written to.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// In a pause of Azure's, what it said may be so much older than a resync; and whoever had to do with that looks again
-/// soon.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(5));
+/// In a pause of Azure's, what it said may be so much older than a resync.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Whoever had to go by what is too old looks again after so long.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Without a write for so long, an object is at peace.
 const LATELY: Duration = Duration::from_secs(60);
@@ -74,6 +76,8 @@ struct Memory {
     /// The version of the object that was read before the last write to it failed: until a later one is known, that
     /// write may have been carried out, or may still be.
     doubted: Option<u64>,
+    /// It asked for something new, and Azure could not be looked at since.
+    is_unseen: bool,
 }
 
 impl Context {
@@ -162,7 +166,17 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
     let passes = &context.passes;
     let _running = passes.begin();
-    let (snapshot, plan) = prepare(&object, context).await;
+    let is_unseen = is_new(&object) || context.memory(&uid, |memory| memory.is_unseen);
+    // Whoever asks for something new is told what is so now.
+    let wanted = if is_unseen {
+        FRESH.min(context.resync)
+    } else {
+        context.resync
+    };
+    let (snapshot, plan) = prepare(&object, context, wanted).await;
+    let is_old = !snapshot.is_at_most(wanted);
+    let is_seen = snapshot.has_read_azure() && !is_old;
+    context.memory(&uid, |memory| memory.is_unseen = is_unseen && !is_seen);
     let ahead = Ahead {
         status: status(&snapshot, &plan, &Outcome::default(), Timestamp::now()),
         is_in_doubt: context.memory(&uid, |memory| memory.doubted)
@@ -239,28 +253,32 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     let looked = plan
         .look_again
         .filter(|_| restart_failed(&plan, &outcome).is_none());
-    let paused = (!snapshot.is_at_most(context.resync)).then_some(PAUSE.1);
-    let sooner = [settled, looked, exchanged, paused];
+    let again = is_old.then_some(SOON);
+    let sooner = [settled, looked, exchanged, again];
     let sooner = sooner.into_iter().flatten().min();
     Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
-/// Reads and plans; once more, if Azure is to be written to, or something let go, on the ground of old news.
-async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan) {
-    // Whoever asks for something new is told what is so now.
-    let told = object.status.as_ref();
-    let told = told.and_then(|status| status.observed_generation);
-    let wanted = if told == object.metadata.generation {
-        context.resync
-    } else {
-        FRESH.min(context.resync)
-    };
+/// Whether the spec is one of which the status says nothing yet.
+fn is_new(object: &AirflowWorkloadIdentity) -> bool {
+    let status = object.status.as_ref();
+    let told = status.and_then(|status| status.observed_generation);
+    told != object.metadata.generation
+}
+
+/// Reads, from Azure what is older than `wanted`, and plans; once more, if Azure is to be written to, or something
+/// let go, on the ground of old news.
+async fn prepare(
+    object: &AirflowWorkloadIdentity,
+    context: &Context,
+    wanted: Duration,
+) -> (Snapshot, Plan) {
     let age = MaxAge {
         wanted,
-        in_a_pause: context.resync + PAUSE.0,
+        in_a_pause: context.resync + PAUSE,
     };
     let (snapshot, planned) = look(object, context, age).await;
-    if planned.writes_to_azure() && !snapshot.is_at_most(FRESH) {
+    if planned.has_to_be_sure() && !snapshot.is_at_most(FRESH) {
         look(object, context, MaxAge::strictly(FRESH)).await
     } else if snapshot.may_miss_records() {
         look(object, context, MaxAge::strictly(ARRIVES)).await

@@ -224,6 +224,12 @@ impl Snapshot {
     pub fn is_at_most(&self, age: Duration) -> bool {
         self.azure.values().all(|view| view.age <= age)
     }
+
+    /// Whether all that was to be read from Azure was.
+    #[must_use]
+    pub fn has_read_azure(&self) -> bool {
+        self.azure.values().all(|view| view.credentials.is_ok())
+    }
 }
 
 /// Reads everything that concerns `object`; from Azure and of the issuer only what is too old by `age`.

@@ -179,10 +179,12 @@ impl Plan {
         steps.any(|step| matches!(step.action, Action::WriteReaderRole { .. }))
     }
 
-    /// Whether Azure is written to: then what was read there must be fresh.
+    /// Whether Azure is written to, or a record let go, which no later pass takes back: then what was
+    /// read there must be fresh.
     #[must_use]
-    pub fn writes_to_azure(&self) -> bool {
-        self.steps.iter().any(|step| step.action.is_azure())
+    pub fn has_to_be_sure(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.action.is_azure()) || !self.forgotten.is_empty()
     }
 
     fn push(&mut self, action: Action, after: Vec<usize>) -> usize {

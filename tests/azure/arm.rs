@@ -93,6 +93,7 @@ async fn no_answer_stops_the_work_for_ever() {
     for (retry_after, seconds) in [
         ("18446744073709551615", Some(300)),
         ("90000", Some(300)),
+        ("0", None),
         ("-1", None),
         ("soon", None),
     ] {

@@ -580,6 +580,24 @@ async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_would_wait_behind_a_look_that_azure_puts_off_does_not_line_up() {
+    let (azure, identities) = world();
+    identities.view(&id(), NOW).await;
+    tokio::time::advance(Duration::from_secs(6)).await;
+    azure.refuse_lists(&[(429, "15")]);
+    let writer = identities.clone();
+    let first = tokio::spawn(async move { put(&writer, "one").await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    assert_eq!(
+        put(&identities, "two").await,
+        Err(AzureErrorKind::Throttled)
+    );
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_pause_of_azures_is_waited_for() {
     let (azure, identities) = world();
     azure.refuse_lists(&[(429, "3")]);

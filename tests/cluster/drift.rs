@@ -128,30 +128,46 @@ fn a_deleted_or_changed_credential_is_written_again() {
 fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
     run(async {
         let (lab, operator) = own(OperatorOptions::default()).await;
-        let world = World::of(&lab, &operator, "now").await;
-        world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
-        let azure = world.azure().await;
-        let subject = "system:serviceaccount:now:airflow-worker";
-        azure
-            .put_credential(&world.identity, "by-hand", lab.issuer(), subject)
-            .await
-            .unwrap();
-        world.ready(json!({})).await;
-        azure
-            .delete_credential(&world.identity, "by-hand")
-            .await
-            .unwrap();
-        // What was listed is old by then, and the next resync is minutes away.
-        tokio::time::sleep(Duration::from_secs(6)).await;
-        world
-            .prod(json!({ "federation": { "deletionPolicy": "Retain" } }))
-            .await;
-        world
-            .becomes(all(&["scheduler", "worker"]), async || {
-                world.federated().await
+        let fault = |status: u16, retry_after: u32| {
+            json!({
+                "operation": "credential.list", "times": 1, "status": status, "code": "Test",
+                "message": "of a test", "retryAfter": retry_after, "action": "respond",
             })
-            .await;
+        };
+        // And if Azure cannot be asked at that moment, as soon as it can be.
+        let faults = [None, Some(fault(503, 1)), Some(fault(429, 3))];
+        for (name, fault) in ["now", "after-an-error", "after-a-pause"]
+            .iter()
+            .zip(faults)
+        {
+            let world = World::of(&lab, &operator, name).await;
+            world.grant(json!({})).await;
+            world.release(&["scheduler", "worker"]).await;
+            let azure = world.azure().await;
+            let subject = format!("system:serviceaccount:{name}:airflow-worker");
+            azure
+                .put_credential(&world.identity, "by-hand", lab.issuer(), &subject)
+                .await
+                .unwrap();
+            world.ready(json!({})).await;
+            azure
+                .delete_credential(&world.identity, "by-hand")
+                .await
+                .unwrap();
+            // What was listed is old by then, and the next resync is minutes away.
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            if let Some(fault) = fault {
+                lab.emulator().fault(&fault).await.unwrap();
+            }
+            world
+                .prod(json!({ "federation": { "deletionPolicy": "Retain" } }))
+                .await;
+            world
+                .becomes(all(&["scheduler", "worker"]), async || {
+                    world.federated().await
+                })
+                .await;
+        }
     });
 }
 

@@ -431,16 +431,22 @@ fn what_an_account_had_on_its_old_identity_says_nothing_of_the_new_one() {
 }
 
 #[test]
-fn a_plan_that_writes_to_azure_says_so_because_its_news_must_be_fresh() {
-    assert!(plan(&fresh()).writes_to_azure());
+fn a_plan_that_writes_to_azure_or_lets_go_of_a_record_has_to_be_sure() {
+    assert!(plan(&fresh()).has_to_be_sure());
     let mut world = converged();
-    assert!(!plan(&world).writes_to_azure());
+    assert!(!plan(&world).has_to_be_sure());
     account(&mut world, "airflow-worker", |state| {
         state.client_id = airflow_workload_identity::observe::Annotation::default();
     });
-    assert!(!plan(&world).writes_to_azure());
+    assert!(!plan(&world).has_to_be_sure());
     world.object.metadata.deletion_timestamp = Some(long_ago());
-    assert!(plan(&world).writes_to_azure());
+    assert!(plan(&world).has_to_be_sure());
+    for view in world.azure.values_mut() {
+        view.credentials = Ok(Vec::new());
+    }
+    let plan = plan(&world);
+    assert!(plan.steps.iter().all(|step| !step.action.is_azure()));
+    assert!(plan.has_to_be_sure());
 }
 
 #[test]

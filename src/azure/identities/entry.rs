@@ -42,6 +42,7 @@ pub(super) struct Owner {
 #[derive(Debug, Default)]
 struct Known {
     listed: Option<Arc<Listed>>,
+    reads: Pace,
     writes: Pace,
 }
 
@@ -87,20 +88,26 @@ impl Owner {
     pub fn publish(&self, entry: &Entry) {
         let mut known = self.last();
         known.listed.clone_from(&entry.listed);
-        known.writes = entry.writes;
+        (known.reads, known.writes) = (entry.reads, entry.writes);
     }
 
-    /// Lines up for a write, unless at Azure's pace the turn would not come within `patience`.
+    /// Lines up for a write, unless at Azure's pace the turn would not come within `patience`, or the
+    /// first in line waits until it may look.
     ///
     /// # Errors
     /// How long the first in line has to wait.
     pub fn line_up(&self, patience: Duration) -> Result<Place<'_>, Duration> {
         let before = self.writers.fetch_add(1, Ordering::Relaxed);
         let place = Place(&self.writers);
-        let (pace, now) = (self.last().writes, Instant::now());
-        if pace.wait_after(before, now) > patience {
-            return Err(pace.wait(now));
+        let (last, now) = (self.last(), Instant::now());
+        let look = wait_to_look(last.listed.as_deref(), last.reads, now);
+        if before > 0 && !look.is_zero() {
+            return Err(look);
         }
+        if last.writes.wait_after(before, now) > patience {
+            return Err(last.writes.wait(now));
+        }
+        drop(last);
         Ok(place)
     }
 
@@ -222,12 +229,7 @@ impl Entry {
     /// How long to wait before a write, and the look that goes before it.
     pub fn wait_to_write(&self, now: Instant) -> Duration {
         let wait = self.writes.wait(now);
-        let listed = self.listed.as_ref();
-        if listed.is_some_and(|listed| now + wait <= listed.at + FRESH) {
-            wait
-        } else {
-            wait.max(self.reads.wait(now))
-        }
+        wait + wait_to_look(self.listed.as_deref(), self.reads, now + wait)
     }
 
     /// What is known, if it is at most this old; or else what Azure says, unless it wants not to be asked.
@@ -362,6 +364,15 @@ impl Entry {
             let credentials = &mut Arc::make_mut(listed).credentials;
             credentials.retain(|c| !c.is_named(name));
         }
+    }
+}
+
+/// How long to wait for a look that is fresh, at this time.
+fn wait_to_look(listed: Option<&Listed>, reads: Pace, at: Instant) -> Duration {
+    if listed.is_some_and(|listed| at <= listed.at + FRESH) {
+        Duration::ZERO
+    } else {
+        reads.wait(at)
     }
 }
 

@@ -3,7 +3,8 @@
 //! otherwise), and nobody asks again before Azure wants to be asked.
 //!
 //! Writes wait for their turn, first come, first served; who would wait in vain does not line up.
-//! When Azure puts off a look, one waits for all; the others have something to do elsewhere. Another cluster may write to the same identity, so 409 is normal life: the turn is kept, and the
+//! When Azure puts off a look, one waits for all, and the others have something to do elsewhere.
+//! Another cluster may write to the same identity, so 409 is normal life: the turn is kept, and the
 //! write is tried again.
 
 mod entry;
@@ -45,9 +46,9 @@ pub struct Identities {
 /// How old a list may be.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxAge {
-    /// What is older is asked for again,
+    /// What is older is asked for again.
     pub wanted: Duration,
-    /// unless Azure wants not to be asked now, and it is at most this old.
+    /// While Azure wants not to be asked, what is older than `wanted` does, up to this age.
     pub in_a_pause: Duration,
 }
 

@@ -73,7 +73,7 @@ static ROWS: &[Row] = &[
 
     Row { name: "wire-identity-hang", hits: identity, fate: hang, told: Ready("AzureUnavailable", "timed out"), most: HANGS },
     Row { name: "wire-identity-shape", hits: identity, fate: another_shape, told: Ready("AzureUnavailable", "cannot be read"), most: BACKOFF },
-    Row { name: "wire-identity-429", hits: identity, fate: throttled, told: Ready("AzureThrottled", "429"), most: PACED },
+    Row { name: "wire-identity-429", hits: identity, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-identity-503", hits: identity, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
 ];
 

@@ -33,11 +33,12 @@ pub fn exchange(app: &App, request: &http::Request<Vec<u8>>) -> Result<Value, OA
     Ok(json!({
         "token_type": "Bearer",
         "expires_in": 3600,
-        "access_token": admission(field("client_id"), &assertion.subject),
+        "access_token": format!("{} for {}", field("client_id"), assertion.subject),
     }))
 }
 
-/// What tells that this account has become this client.
-pub fn admission(client: &str, subject: &str) -> String {
-    format!("{client} for {subject}")
+/// The client that a token lets in, and the subject that became it.
+pub fn admitted(token: &str) -> Option<(String, String)> {
+    let (client, subject) = token.split_once(" for ")?;
+    Some((client.to_owned(), subject.to_owned()))
 }

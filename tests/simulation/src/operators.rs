@@ -22,7 +22,7 @@ use crate::azure::{AzureLink, SignIn};
 use crate::cluster::ClusterLink;
 use crate::entra;
 use crate::names::{AUDIENCE, CredentialPath, FOREIGN_ISSUER, OWN_NAMESPACE};
-use crate::rules::Trust;
+use crate::rules::{Trust, identity_of_client};
 use crate::world::World;
 
 /// One process's connections, and what it has learnt by them.
@@ -44,8 +44,8 @@ struct LinkState {
     told: Vec<(Instant, u64)>,
     /// What it was told of identities' credentials.
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
-    /// What Entra has told it.
-    admissions: BTreeSet<String>,
+    /// What Entra has told it since it last wrote a credential for that account: the client, and the subject.
+    admissions: BTreeSet<(String, String)>,
     /// When it was told last that an identity lets a subject in.
     let_in: BTreeMap<(String, String), Instant>,
     /// Writes without an answer, by identity.
@@ -184,9 +184,9 @@ impl Link {
         let_in.is_some_and(|at| at.elapsed() < PASS)
     }
 
-    /// Whether Entra has told it that this account may become this client.
+    /// Whether Entra has told it that this account may become this client, by the credential that it has now.
     pub fn was_admitted(&self, client: &str, subject: &str) -> bool {
-        let admission = entra::admission(client, subject);
+        let admission = (client.to_owned(), subject.to_owned());
         self.state().admissions.contains(&admission)
     }
 
@@ -226,7 +226,7 @@ impl Link {
         let mut state = self.state();
         let path = request.uri().path();
         if let Some(admission) = body["access_token"].as_str() {
-            state.admissions.insert(admission.to_owned());
+            state.admissions.extend(entra::admitted(admission));
         } else if let Some(path) = CredentialPath::of(request) {
             let identity = path.identity.clone();
             let known = state.credentials.entry(path.identity).or_default();
@@ -236,6 +236,11 @@ impl Link {
                 let trust = Trust::of(&body["properties"]);
                 known.insert(path.name, trust.clone());
                 state.is_let_in(&identity, &trust);
+                let azure = self.world.azure.state();
+                state.admissions.retain(|(client, subject)| {
+                    *subject != trust.subject
+                        || identity_of_client(&azure, client).as_ref() != Some(&identity)
+                });
             }
         } else if let Some(identity) = path.strip_suffix("/federatedIdentityCredentials") {
             let all = body["value"].as_array().into_iter().flatten();

@@ -126,7 +126,7 @@ impl People {
                 self.az("DELETE", &identity_id(identity), &Value::Null)
                     .await;
             }
-            97..99 => self.create_identity(identity).await,
+            97 => self.create_identity(identity).await,
             _ => {
                 let patch = json!({ "metadata": { "annotations": {
                     "airflow-workload-identity.io/abandon-credentials": "true",
@@ -272,8 +272,8 @@ impl People {
         self.harm(identity, &name, trust).await;
     }
 
-    /// What an object has on record trusts something else now; and a while later, in which the operator may
-    /// not have looked, the object goes.
+    /// What an object has on record trusts something else now, and what it did before again, perhaps; and a
+    /// while later, in which the operator may not have looked, the object goes.
     async fn take_over(&mut self) {
         let recorded: Vec<(String, CredentialPath)> = {
             let state = self.world.state();
@@ -290,10 +290,21 @@ impl People {
         }
         let (object, credential) = &recorded[self.rng.usize(..recorded.len())];
         let identity = credential.identity.rsplit('/').next().unwrap_or_default();
-        let trust = self.fake();
-        self.harm(identity, &credential.name, trust).await;
-        let pause = Duration::from_millis(self.rng.u64(6_000..12_000));
-        tokio::time::sleep(pause).await;
+        let live = crate::rules::credentials(&self.world.azure.state(), &credential.identity);
+        let mut trusts = vec![self.fake()];
+        trusts.extend(live.get(&credential.name).map(
+            |Trust {
+                 issuer,
+                 subject,
+                 audience,
+             }| trust(issuer, subject, audience),
+        ));
+        trusts.truncate(self.rng.usize(1..=2));
+        for trust in trusts {
+            self.harm(identity, &credential.name, trust).await;
+            let pause = Duration::from_millis(self.rng.u64(6_000..12_000));
+            tokio::time::sleep(pause).await;
+        }
         self.delete(object);
     }
 

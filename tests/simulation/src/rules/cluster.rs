@@ -106,7 +106,11 @@ impl Rules {
             return;
         }
         let client = status["clientId"].as_str().unwrap_or_default();
-        for account in status["serviceAccounts"].as_array().into_iter().flatten() {
+        let accounts = status["serviceAccounts"].as_array();
+        if accounts.is_none_or(Vec::is_empty) {
+            self.broken(&format!("{what}: Entra has let nobody in"));
+        }
+        for account in accounts.into_iter().flatten() {
             let subject = account["subject"].as_str().unwrap_or_default();
             if !link.was_admitted(client, subject) {
                 self.broken(&format!(
