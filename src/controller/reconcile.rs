@@ -166,17 +166,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
 
     let passes = &context.passes;
     let _running = passes.begin();
-    let is_unseen = is_new(&object) || context.memory(&uid, |memory| memory.is_unseen);
-    // Whoever asks for something new is told what is so now.
-    let wanted = if is_unseen {
-        FRESH.min(context.resync)
-    } else {
-        context.resync
-    };
-    let (snapshot, plan) = prepare(&object, context, wanted).await;
-    let is_old = !snapshot.is_at_most(wanted);
-    let is_seen = snapshot.has_read_azure() && !is_old;
-    context.memory(&uid, |memory| memory.is_unseen = is_unseen && !is_seen);
+    let (snapshot, plan, is_old) = prepare(&object, context).await;
     let ahead = Ahead {
         status: status(&snapshot, &plan, &Outcome::default(), Timestamp::now()),
         is_in_doubt: context.memory(&uid, |memory| memory.doubted)
@@ -266,25 +256,31 @@ fn is_new(object: &AirflowWorkloadIdentity) -> bool {
     told != object.metadata.generation
 }
 
-/// Reads, from Azure what is older than `wanted`, and plans; once more, if Azure is to be written to, or something
-/// let go, on the ground of old news.
-async fn prepare(
-    object: &AirflowWorkloadIdentity,
-    context: &Context,
-    wanted: Duration,
-) -> (Snapshot, Plan) {
+/// Reads and plans; once more, if Azure is to be written to, or something let go, on the ground of old news. Tells
+/// whether what was read of Azure is older than it should be.
+async fn prepare(object: &AirflowWorkloadIdentity, context: &Context) -> (Snapshot, Plan, bool) {
+    let uid = object.uid().unwrap_or_default();
+    let is_unseen = is_new(object) || context.memory(&uid, |memory| memory.is_unseen);
+    // Whoever asks for something new is told what is so now.
+    let wanted = if is_unseen {
+        FRESH.min(context.resync)
+    } else {
+        context.resync
+    };
     let age = MaxAge {
         wanted,
         in_a_pause: context.resync + PAUSE,
     };
-    let (snapshot, planned) = look(object, context, age).await;
-    if planned.has_to_be_sure() && !snapshot.is_at_most(FRESH) {
-        look(object, context, MaxAge::strictly(FRESH)).await
+    let (mut snapshot, mut plan) = look(object, context, age).await;
+    if plan.has_to_be_sure() && !snapshot.is_at_most(FRESH) {
+        (snapshot, plan) = look(object, context, MaxAge::strictly(FRESH)).await;
     } else if snapshot.may_miss_records() {
-        look(object, context, MaxAge::strictly(ARRIVES)).await
-    } else {
-        (snapshot, planned)
+        (snapshot, plan) = look(object, context, MaxAge::strictly(ARRIVES)).await;
     }
+    let is_old = !snapshot.is_at_most(wanted);
+    let is_seen = snapshot.has_read_azure() && !is_old;
+    context.memory(&uid, |memory| memory.is_unseen = is_unseen && !is_seen);
+    (snapshot, plan, is_old)
 }
 
 async fn look(

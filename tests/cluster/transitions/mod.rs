@@ -429,6 +429,7 @@ async fn travel(
     let count = legs(&journeys);
     let todo = Mutex::new(journeys);
     let failures = Mutex::new(Vec::new());
+    let told_at = Mutex::new(start);
     let one = async |number: usize| {
         let mut replacement: Option<Stage> = None;
         loop {
@@ -438,6 +439,14 @@ async fn travel(
             let Some(journey) = todo.lock().unwrap().pop() else {
                 return;
             };
+            {
+                let mut told_at = told_at.lock().unwrap();
+                if told_at.elapsed() > Duration::from_secs(60) {
+                    *told_at = Instant::now();
+                    let left = legs(&todo.lock().unwrap());
+                    println!("{} of {count}", count - left);
+                }
+            }
             let stage = replacement.as_ref().unwrap_or(&stages[number]);
             if let Err(failure) = stage.travel(&journey, &expected).await {
                 let told = format!("{} in {}: {failure}", journey.base, stage.world.ns);

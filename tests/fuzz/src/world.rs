@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use airflow_workload_identity::{
     api::{AirflowWorkloadIdentity, AzureIdentityGrant},
-    azure::Identities,
+    azure::{Identities, MaxAge},
     issuers::IssuerHistory,
     mandate::Mandate,
     observe::{Guarded, IssuerSource, Objects, Snapshot, Sources, Stores, Watched, observe},

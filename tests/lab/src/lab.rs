@@ -12,7 +12,8 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::{Duration, Instant};
 
 use crate::audit::AuditEntry;
 use crate::azure::Azure;
@@ -28,6 +29,8 @@ use crate::reaper::{Entry, Reaper};
 const ADMIN_NAMESPACE: &str = "default";
 const ADMIN_ACCOUNT: &str = "lab-admin";
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+/// Azure's own live for an hour.
+const TOKEN_SERVES: Duration = Duration::from_secs(50 * 60);
 
 /// What differs from a plain lab.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +52,7 @@ pub struct Lab {
     emulator: Emulator,
     issuer: String,
     binaries: Binaries,
-    azure_token: OnceCell<String>,
+    azure_token: Mutex<Option<(Instant, String)>>,
     operators: AtomicUsize,
     /// Those of the operators that tests start.
     rights: OnceCell<()>,
@@ -77,7 +80,7 @@ impl Lab {
             emulator,
             issuer,
             binaries,
-            azure_token: OnceCell::new(),
+            azure_token: Mutex::default(),
             operators: AtomicUsize::new(0),
             rights: OnceCell::new(),
             authority,
@@ -233,11 +236,16 @@ impl Lab {
 
     /// Azure behind the operator's back.
     pub async fn azure(&self) -> Result<Azure<'_>> {
-        let token = self
-            .azure_token
-            .get_or_try_init(|| self.log_in_to_azure())
-            .await?;
-        Ok(Azure::new(&self.emulator, token.clone()))
+        let mut known = self.azure_token.lock().await;
+        let token = match &*known {
+            Some((since, token)) if since.elapsed() < TOKEN_SERVES => token.clone(),
+            _ => {
+                let token = self.log_in_to_azure().await?;
+                *known = Some((Instant::now(), token.clone()));
+                token
+            }
+        };
+        Ok(Azure::new(&self.emulator, token))
     }
 
     /// Starts `awi run` with the identity and the rights that an installation gives it.
