@@ -156,12 +156,23 @@ fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
                 .unwrap();
             // What was listed is old by then, and the next resync is minutes away.
             tokio::time::sleep(Duration::from_secs(6)).await;
-            if let Some(fault) = fault {
-                lab.emulator().fault(&fault).await.unwrap();
+            if let Some(fault) = &fault {
+                lab.emulator().fault(fault).await.unwrap();
             }
             world
                 .prod(json!({ "federation": { "deletionPolicy": "Retain" } }))
                 .await;
+            if let Some(fault) = &fault {
+                let status = &fault["status"];
+                world
+                    .eventually("Azure could not be asked", async || {
+                        let requests = lab.emulator().requests(0).await.unwrap();
+                        let mut requests = requests.iter();
+                        let is_it = requests.any(|one| one.is_operators() && one.status == *status);
+                        is_it.then_some(())
+                    })
+                    .await;
+            }
             world
                 .becomes(all(&["scheduler", "worker"]), async || {
                     world.federated().await
