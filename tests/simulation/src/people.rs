@@ -291,14 +291,16 @@ impl People {
         let (object, credential) = &recorded[self.rng.usize(..recorded.len())];
         let identity = credential.identity.rsplit('/').next().unwrap_or_default();
         let live = crate::rules::credentials(&self.world.azure.state(), &credential.identity);
-        let mut trusts = vec![self.fake()];
-        trusts.extend(live.get(&credential.name).map(
-            |Trust {
-                 issuer,
-                 subject,
-                 audience,
-             }| trust(issuer, subject, audience),
-        ));
+        // What was written down, and not written, is nobody's.
+        let Some(Trust {
+            issuer,
+            subject,
+            audience,
+        }) = live.get(&credential.name)
+        else {
+            return;
+        };
+        let mut trusts = vec![self.fake(), trust(issuer, subject, audience)];
         trusts.truncate(self.rng.usize(1..=2));
         for trust in trusts {
             self.harm(identity, &credential.name, trust).await;
