@@ -17,7 +17,10 @@ use airflow_workload_identity::{
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Method, Request};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::client::{answer, client, id};
 
@@ -557,8 +560,8 @@ async fn in_a_pause_the_last_list_does_for_a_while_for_whoever_can_do_with_it() 
     assert_eq!(azure.lists.lock().unwrap().len(), 2, "it was told at once");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
+/// A write that has waited for a second of the fifteen until it may look.
+async fn put_off() -> (Arc<Identities>, JoinHandle<Result<(), AzureErrorKind>>) {
     let (azure, identities) = world();
     identities.view(&id(), NOW).await;
     tokio::time::advance(Duration::from_secs(6)).await;
@@ -566,6 +569,12 @@ async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
     let writer = identities.clone();
     let waiting = tokio::spawn(async move { put(&writer, "one").await });
     tokio::time::sleep(Duration::from_secs(1)).await;
+    (identities, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
+    let (identities, waiting) = put_off().await;
     let start = Instant::now();
     let view = identities.view(&id(), OF_A_MINUTE).await;
     assert_eq!(view.credentials, Ok(Vec::new()));
@@ -581,13 +590,7 @@ async fn a_write_whose_look_azure_puts_off_holds_up_nobody_who_only_looks() {
 
 #[tokio::test(start_paused = true)]
 async fn who_would_wait_behind_a_look_that_azure_puts_off_does_not_line_up() {
-    let (azure, identities) = world();
-    identities.view(&id(), NOW).await;
-    tokio::time::advance(Duration::from_secs(6)).await;
-    azure.refuse_lists(&[(429, "15")]);
-    let writer = identities.clone();
-    let first = tokio::spawn(async move { put(&writer, "one").await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (identities, first) = put_off().await;
     let start = Instant::now();
     assert_eq!(
         put(&identities, "two").await,

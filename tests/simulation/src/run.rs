@@ -94,11 +94,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     let resync = Duration::from_secs(rng.u64(10..40));
     let elects = rng.u32(..5) == 0;
     let mut people = People::new(&world, rng.fork(), ISSUERS[0].into());
-    {
-        let mut state = world.state();
-        state.rules.issuers.insert(ISSUERS[0].into());
-        state.api.set_issuer(ISSUERS[0]);
-    }
+    world.state().move_to(ISSUERS[0]);
     people.set_up().await;
     let mut operators = Operators::start(&world, elects, ISSUERS[0].into(), resync);
 
@@ -217,11 +213,7 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
             world.met(Event::IssuerMoved);
             let issuer = ISSUERS[1];
             world.tell(|| format!("the issuer is {issuer} from now on"));
-            {
-                let mut state = world.state();
-                state.rules.issuers.insert(issuer.into());
-                state.api.set_issuer(issuer);
-            }
+            world.state().move_to(issuer);
             people.issuer = issuer.into();
             operators.issuer = issuer.into();
             for index in 0..operators.count() {

@@ -114,6 +114,14 @@ impl World {
     }
 }
 
+impl State {
+    /// The cluster's tokens have this issuer from now on.
+    pub fn move_to(&mut self, issuer: &str) {
+        self.rules.issuers.insert(issuer.into());
+        self.api.set_issuer(issuer);
+    }
+}
+
 impl Trace {
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
         let mut text = format!("{:>9.3}  ", self.start.elapsed().as_secs_f64());
