@@ -592,22 +592,19 @@ fn every_field_can_be_changed_and_changed_back() {
     });
 }
 
-/// All of it takes hours: it goes on in random order until `$TRANSITIONS_MINUTES` are over.
+/// All of it takes hours: it goes on in random order until `$TRANSITIONS_MINUTES` are over. The next run goes on where
+/// it ended, if it is told the same `$TRANSITIONS_SEED`, and how many were done: `$TRANSITIONS_DONE`.
 #[test]
 #[ignore = "takes long: make chaos"]
 fn whatever_was_changed_can_be_changed_back() {
     run(async {
         let (lab, operator) = lab().await;
-        let minutes = env::var("TRANSITIONS_MINUTES")
-            .ok()
-            .and_then(|minutes| minutes.parse().ok());
-        let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(20));
+        let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
+        let minutes = number("TRANSITIONS_MINUTES").unwrap_or(20);
+        let end = Instant::now() + Duration::from_secs(60 * minutes);
         let stages = stages(&lab, &operator, 12).await;
         let changes = changes(&stages[0]).await;
-        let seed = env::var("TRANSITIONS_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(rand::random);
+        let seed = number("TRANSITIONS_SEED").unwrap_or_else(rand::random);
         println!("TRANSITIONS_SEED={seed}");
         let mut random = SmallRng::seed_from_u64(seed);
         let mut all = Vec::new();
@@ -621,6 +618,11 @@ fn whatever_was_changed_can_be_changed_back() {
             all.extend(journeys(base, legs));
         }
         all.shuffle(&mut random);
+        let mut before = number("TRANSITIONS_DONE").unwrap_or_default();
+        // The last one is the next.
+        while let Some(journey) = all.pop_if(|_| before > 0) {
+            before = before.saturating_sub(journey.legs.len() as u64);
+        }
         travel(&stages, &lab, &operator, all, Some(end)).await;
     });
 }
