@@ -607,12 +607,13 @@ fn whatever_was_changed_can_be_changed_back() {
         let seed = number("TRANSITIONS_SEED").unwrap_or_else(rand::random);
         println!("TRANSITIONS_SEED={seed}");
         let mut random = SmallRng::seed_from_u64(seed);
-        let mut all = Vec::new();
+        let (mut all, mut paired) = (Vec::new(), BTreeSet::new());
         for (base, changes) in &changes {
-            let mut legs = pairs(changes);
+            let mut legs = pairs(changes, &mut paired);
             for how in [How::Edited, How::Deleted, How::DeletedInHaste] {
                 legs.extend(one_by_one(changes, how));
             }
+            println!("{base}: {} pairs, {} changes", legs.len(), changes.len());
             legs.extend((0..WALKS).map(|_| walk(changes, &mut random)));
             legs.shuffle(&mut random);
             all.extend(journeys(base, legs));
@@ -627,20 +628,21 @@ fn whatever_was_changed_can_be_changed_back() {
     });
 }
 
-/// Each two fields together, by their first changes.
-fn pairs(changes: &[Change]) -> Vec<Leg> {
+/// Each two fields together that are not `paired` yet, by their first changes.
+fn pairs<'a>(changes: &'a [Change], paired: &mut BTreeSet<[&'a str; 2]>) -> Vec<Leg> {
     let mut seen = BTreeSet::new();
     let firsts = changes.iter().filter(|change| seen.insert(&change.field));
     let firsts: Vec<&Change> = firsts.collect();
     let pairs = firsts.iter().enumerate().flat_map(|(n, one)| {
         let others = firsts[n + 1..].iter();
-        others.map(|other| vec![(*one).clone(), (*other).clone()])
+        others.map(|other| [*one, *other])
     });
-    let leg = |pair| Leg {
-        stops: vec![pair],
+    let is_new = |[one, other]: &[&'a Change; 2]| paired.insert([&one.field, &other.field]);
+    let leg = |pair: [&Change; 2]| Leg {
+        stops: vec![pair.map(Clone::clone).into()],
         how: How::Edited,
     };
-    pairs.map(leg).collect()
+    pairs.filter(is_new).map(leg).collect()
 }
 
 /// Some stops with some changes each, at random.
