@@ -83,9 +83,14 @@ fn readiness(object: &Guarded<AirflowWorkloadIdentity>) -> (&str, String) {
 
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let objects: Vec<_> = self.0.iter().flat_map(|s| s.objects.all()).collect();
         let mut count = BTreeMap::from([("False", 0i64), ("True", 0), ("Unknown", 0)]);
-        for object in &objects {
+        let mut not_ready = Vec::new();
+        for stores in &self.0 {
+            let (ready, others) = stores.objects.by_readiness();
+            *count.entry("True").or_default() += i64::try_from(ready).unwrap_or(i64::MAX);
+            not_ready.extend(others);
+        }
+        for object in &not_ready {
             *count.entry(readiness(object).0).or_default() += 1;
         }
         let mut gauge = encoder.encode_descriptor(
@@ -104,15 +109,11 @@ impl Collector for Objects {
             None,
             MetricType::Gauge,
         )?;
-        for object in &objects {
-            let (ready, reason) = readiness(object);
-            if ready == "True" {
-                continue;
-            }
+        for object in &not_ready {
             let labels = [
                 ("namespace", object.namespace().unwrap_or_default()),
                 ("name", object.name_any()),
-                ("reason", reason),
+                ("reason", readiness(object).1),
             ];
             ConstGauge::new(1i64).encode(gauge.encode_family(&labels)?)?;
         }

@@ -135,14 +135,14 @@ async fn run_scope(
         wake,
     );
 
-    let objects = stores.objects.store.clone();
+    let stubs = stores.objects.stubs.clone();
     let hopeless = stop.clone().then(async move |()| {
         // kube's controller does not end before its objects are listed; until then it does nothing.
-        if objects.wait_until_ready().now_or_never().is_some() {
+        if stubs.wait_until_ready().now_or_never().is_some() {
             pending::<()>().await;
         }
     });
-    let controller = Controller::for_stream(watches.objects, stores.objects.store.clone())
+    let controller = Controller::for_stream(watches.objects, stores.objects.stubs.clone())
         .with_config(
             Config::default()
                 .debounce(Duration::from_millis(50))

@@ -29,13 +29,12 @@ use super::{
     passes::{Passes, Phase},
     publisher::News,
     retry::{delay, is_attempt, rest},
-    watches::Object,
 };
 use crate::{
     api::AirflowWorkloadIdentity,
     apply::{Ahead, Outcome, Sinks, StepResult, apply, write_status},
     azure::{ARRIVES, MaxAge},
-    observe::{Snapshot, Sources, observe, version},
+    observe::{Guarded, Snapshot, Sources, Stub, observe, version},
     plan::{Action, Plan, plan},
     problem::headline,
     status::{exchanges_in, problems, restart_failed, settles_in, status},
@@ -63,7 +62,7 @@ pub(super) struct Context {
     news: News,
     passes: Arc<Passes>,
     resync: Duration,
-    wake: mpsc::UnboundedSender<ObjectRef<Object>>,
+    wake: mpsc::UnboundedSender<ObjectRef<Stub>>,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -87,7 +86,7 @@ impl Context {
         news: News,
         passes: Arc<Passes>,
         resync: Duration,
-        wake: mpsc::UnboundedSender<ObjectRef<Object>>,
+        wake: mpsc::UnboundedSender<ObjectRef<Stub>>,
     ) -> Self {
         let stores = sources.stores.clone();
         Self {
@@ -115,23 +114,27 @@ impl Context {
     }
 }
 
-pub(super) async fn reconcile(
-    guard: Arc<Object>,
-    context: Arc<Context>,
-) -> Result<Next, Infallible> {
+pub(super) async fn reconcile(stub: Arc<Stub>, context: Arc<Context>) -> Result<Next, Infallible> {
+    let (namespace, name) = (stub.namespace().unwrap_or_default(), stub.name_any());
     // Not `name`: in JSON that is the span's own.
-    let span = tracing::info_span!(
-        "pass",
-        namespace = guard.namespace(),
-        object = guard.name_any()
-    );
+    let span = tracing::info_span!("pass", namespace = namespace, object = name);
     async {
-        match &guard.0 {
+        tokio::select! {
+            biased;
+            () = context.filled.clone() => {}
+            // They may never be, and nothing has begun yet.
+            () = context.sinks.mandate.stopped() => return Ok(Next::await_change()),
+        }
+        let Some(object) = context.sources.stores.objects.get(&namespace, &name) else {
+            return Ok(Next::await_change());
+        };
+        match object.0 {
             Ok(object) => Ok(Box::pin(pass(object, &context)).await),
             Err(invalid) => {
                 tracing::warn!("cannot be read: {}", headline(&invalid.error));
                 let event = unreadable(&invalid.error);
-                context.news.publish(event, guard.object_ref(&()));
+                let object: Guarded<AirflowWorkloadIdentity> = Guarded(Err(invalid));
+                context.news.publish(event, object.object_ref(&()));
                 Ok(Next::await_change())
             }
         }
@@ -142,18 +145,12 @@ pub(super) async fn reconcile(
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "kube's signature")]
 /// A pass has no errors: problems go into the status, and decide when the next pass comes.
-pub(super) fn never_fails(_: Arc<Object>, error: &Infallible, _: Arc<Context>) -> Next {
+pub(super) fn never_fails(_: Arc<Stub>, error: &Infallible, _: Arc<Context>) -> Next {
     match *error {}
 }
 
-async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
-    tokio::select! {
-        biased;
-        () = context.filled.clone() => {}
-        // They may never be, and nothing has begun yet.
-        () = context.sinks.mandate.stopped() => return Next::await_change(),
-    }
-    let uid = watched.uid().unwrap_or_default();
+async fn pass(object: AirflowWorkloadIdentity, context: &Context) -> Next {
+    let uid = object.uid().unwrap_or_default();
     let rest = context.memory(&uid, |memory| {
         let (count, at) = memory.writes?;
         rest(count).checked_sub(at.elapsed())
@@ -161,9 +158,6 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
         return Next::requeue(rest);
     }
-    let objects = &context.sources.stores.objects;
-    let object = objects.newest(watched);
-
     let passes = &context.passes;
     let _running = passes.begin();
     let (snapshot, plan, is_old) = prepare(&object, context).await;
@@ -201,7 +195,7 @@ async fn pass(watched: &AirflowWorkloadIdentity, context: &Context) -> Next {
     if !outcome.gone && object.status.as_ref() != Some(&after) {
         let written = write_status(&context.sinks.client, &latest, &after);
         match passes.time(Phase::Status, written).await {
-            Ok(written) => objects.written(written),
+            Ok(written) => context.sources.stores.objects.written(written),
             Err(problem) => {
                 tracing::warn!("{}", headline(&problem.message));
                 problems.push(problem);
@@ -315,10 +309,8 @@ fn wake_siblings(context: &Context, snapshot: &Snapshot, plan: &Plan, outcome: &
     });
     if let_go {
         let stores = &context.sources.stores;
-        let siblings = stores.matching(&snapshot.namespace, |other| {
-            other.name_any() != snapshot.name()
-        });
-        for sibling in siblings {
+        let all = stores.references_in(&snapshot.namespace).into_iter();
+        for sibling in all.filter(|sibling| sibling.name != snapshot.name()) {
             // The receiver is gone only when the operator stops.
             let _ = context.wake.unbounded_send(sibling);
         }

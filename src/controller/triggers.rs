@@ -3,14 +3,13 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
 
-use super::watches::Object;
 use crate::{
     api::AirflowWorkloadIdentityStatus,
-    observe::{Stores, Workload},
+    observe::{Mark, Stores, Stub, Workload},
     secrets::wanted_secrets,
 };
 
-pub(super) type Refs = Vec<ObjectRef<Object>>;
+pub(super) type Refs = Vec<ObjectRef<Stub>>;
 
 /// Objects that a grant may concern: it may name their namespace now, or have named it before.
 pub(super) fn of_grant(stores: &Stores) -> Refs {
@@ -24,19 +23,19 @@ where
 {
     let namespace = workload.namespace().unwrap_or_default();
     let workload = Workload::from(workload);
-    stores.matching(&namespace, |object| workload.concerns(object))
+    if workload.is_of_an_airflow() {
+        return stores.references_in(&namespace);
+    }
+    let marks = [Mark::Account(&workload.account), Mark::SelectsWorkloads];
+    stores.marked(&namespace, marks, |object| workload.concerns(object))
 }
 
 pub(super) fn of_config(stores: &Stores, config: &ConfigMap) -> Refs {
-    in_namespace(stores, &config.namespace().unwrap_or_default())
+    stores.references_in(&config.namespace().unwrap_or_default())
 }
 
 pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namespace>) -> Refs {
-    in_namespace(stores, &namespace.name_any())
-}
-
-fn in_namespace(stores: &Stores, namespace: &str) -> Refs {
-    stores.matching(namespace, |_| true)
+    stores.references_in(&namespace.name_any())
 }
 
 /// Objects that find the account now, or that had it before.
@@ -59,7 +58,10 @@ pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAcc
 pub(super) fn of_secret(stores: &Stores, secret: &PartialObjectMeta<Secret>) -> Refs {
     let name = secret.name_any();
     let owners = secret.owner_references();
-    stores.matching(&secret.namespace().unwrap_or_default(), |object| {
+    let marks = owners.iter().map(|owner| Mark::Uid(&owner.uid));
+    let marks = marks.chain([Mark::Secret(&name)]);
+    let namespace = secret.namespace().unwrap_or_default();
+    stores.marked(&namespace, marks, |object| {
         owners
             .iter()
             .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())

@@ -31,15 +31,13 @@ use serde::de::DeserializeOwned;
 
 use super::patience::Patience;
 use crate::{
-    api::{AirflowWorkloadIdentity, AzureIdentityGrant},
+    api::AzureIdentityGrant,
     client::WATCH,
     health::Health,
-    observe::{EXECUTOR_SELECTORS, Guarded, Objects, RUNNING, Stores, Watched},
+    observe::{EXECUTOR_SELECTORS, Guarded, Objects, RUNNING, Stores, Stub, Watched},
     problem::chain,
 };
 
-/// Our kind; an object that does not parse does not stop the watch.
-pub(super) type Object = Guarded<AirflowWorkloadIdentity>;
 type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// Objects of one answer to a LIST: each is in memory three times while it is read, as text and in two forms.
@@ -105,7 +103,7 @@ pub struct Watches {
     /// What has to be listed before the stores are filled.
     pub(super) names: Vec<String>,
     broken: Broken,
-    pub(super) objects: Events<Object>,
+    pub(super) objects: Events<Stub>,
     pub(super) grants: Events<Guarded<AzureIdentityGrant>>,
     pub(super) namespaces: Events<PartialObjectMeta<Namespace>>,
     pub(super) accounts: Events<PartialObjectMeta<ServiceAccount>>,
@@ -192,6 +190,7 @@ impl Watches {
             },
             objects: object_events
                 .predicate_filter(spec, PredicateConfig::default())
+                .map_ok(|object| Objects::stub(&object))
                 .boxed(),
             grants: grant_events,
             namespaces: namespace_events,

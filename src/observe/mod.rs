@@ -8,6 +8,7 @@ mod fields;
 mod guard;
 mod issuer;
 mod objects;
+mod packed;
 mod pods;
 mod reader_role;
 mod secret;
@@ -31,7 +32,8 @@ pub use discovery::{
 pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use guard::Guarded;
 pub use issuer::IssuerSource;
-pub use objects::Objects;
+pub use objects::{Objects, Stub};
+pub use packed::Mark;
 pub use pods::{Pod, PodContainer, PodOwner, RUNNING, Restartable, WatchedPod, main_container};
 pub use reader_role::{
     ReaderRole, reader_role_name, reader_rules, role_problem, wants_reader_role,

@@ -12,7 +12,8 @@ use super::{
     WatchedSecret, WatchedWorkload,
     discovery::{self, Inventory, Template},
     named_identity,
-    objects::{Object, Objects},
+    objects::{Object, Objects, Stub},
+    packed::{Mark, Marks},
     records,
     watched::Watched,
 };
@@ -75,7 +76,10 @@ impl Stores {
     ) -> Self {
         Self {
             objects: Objects::listed(overlay(self.objects.all(), objects)),
-            grants: Watched::listed(&overlay(self.grants.all(), grants), Guarded::clone),
+            grants: {
+                let known = self.grants.all().into_iter().map(Arc::unwrap_or_clone);
+                Watched::listed(&overlay(known, grants), Guarded::clone)
+            },
             ..self.clone()
         }
     }
@@ -83,17 +87,24 @@ impl Stores {
     /// An issuer that an object has credentials on record for, and that is none of `known`.
     #[must_use]
     pub fn issuer_on_record_beside(&self, known: &BTreeSet<Issuer>) -> Option<String> {
-        let objects = self.objects.all();
-        let readable = objects.iter().filter_map(|object| object.0.as_ref().ok());
-        let mut issuers = readable.flat_map(records).map(|(_, record)| &record.issuer);
         let is_known = |issuer: &str| known.iter().any(|known| known.as_str() == issuer);
-        issuers.find(|issuer| !is_known(issuer)).cloned()
+        self.objects.all().find_map(|object| {
+            let object = object.0.ok()?;
+            let mut issuers = records(&object).map(|(_, record)| &record.issuer);
+            issuers.find(|issuer| !is_known(issuer)).cloned()
+        })
     }
 
     /// References to all objects that parse.
     #[must_use]
-    pub fn references(&self) -> Vec<ObjectRef<Object>> {
-        refer(&self.objects.all(), |_| true)
+    pub fn references(&self) -> Vec<ObjectRef<Stub>> {
+        self.objects.references()
+    }
+
+    /// References to the objects of a namespace that parse.
+    #[must_use]
+    pub fn references_in(&self, namespace: &str) -> Vec<ObjectRef<Stub>> {
+        self.objects.references_in(namespace)
     }
 
     /// References to the objects of a namespace that parse and satisfy `predicate`.
@@ -101,8 +112,19 @@ impl Stores {
         &self,
         namespace: &str,
         predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-    ) -> Vec<ObjectRef<Object>> {
-        refer(&self.objects.in_namespace(namespace), predicate)
+    ) -> Vec<ObjectRef<Stub>> {
+        refer(namespace, self.objects.in_namespace(namespace), predicate)
+    }
+
+    /// The same, of those that have one of the marks.
+    pub fn marked<'a>(
+        &self,
+        namespace: &str,
+        marks: impl IntoIterator<Item = Mark<'a>>,
+        predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
+    ) -> Vec<ObjectRef<Stub>> {
+        let marks = marks.into_iter().collect();
+        refer(namespace, self.objects.marked(namespace, marks), predicate)
     }
 
     /// Whether a grant lets the account use the identity now.
@@ -185,23 +207,22 @@ impl Stores {
                 .any(|(of, own)| of == identity && own.name.eq_ignore_ascii_case(&record.name))
         };
         let namespace = object.namespace().unwrap_or_default();
-        let objects = self.objects.in_namespace(&namespace);
-        let others = objects
-            .iter()
-            .filter_map(|other| other.0.as_ref().ok())
+        let others = self.objects.marked(&namespace, Marks::of_records(object));
+        let others = others
+            .filter_map(|other| other.0.ok())
             .filter(|other| other.name_any() != object.name_any())
             .filter(|other| other.metadata.deletion_timestamp.is_none());
         let mut claims = Vec::new();
         for other in others {
-            let mut shared: Vec<_> = records(other)
+            let mut shared: Vec<_> = records(&other)
                 .filter(|(identity, record)| is_own(identity, record))
                 .map(|(identity, record)| (identity, record.clone()))
                 .collect();
             if shared.is_empty() {
                 continue;
             }
-            let identity = named_identity(other).ok();
-            let wanted = self.discover(&namespace, other);
+            let identity = named_identity(&other).ok();
+            let wanted = self.discover(&namespace, &other);
             shared.retain(|(of, record)| {
                 let Some(account) = Subject::account_in(&record.subject, &namespace) else {
                     return false;
@@ -209,7 +230,7 @@ impl Stores {
                 wanted.asks_for(account)
                     && (identity.as_ref() == Some(of)
                         || !goes_by_itself(account)
-                            && !is_let_in(other, identity.as_ref(), &record.subject))
+                            && !is_let_in(&other, identity.as_ref(), &record.subject))
             });
             claims.extend(shared);
         }
@@ -288,19 +309,19 @@ fn is_let_in(
 }
 
 fn refer(
-    objects: &[Arc<Object>],
+    namespace: &str,
+    objects: impl Iterator<Item = Object>,
     predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-) -> Vec<ObjectRef<Object>> {
-    let matching = objects
-        .iter()
-        .filter(|object| object.0.as_ref().is_ok_and(&predicate));
+) -> Vec<ObjectRef<Stub>> {
+    let readable = objects.filter_map(|object| object.0.ok());
+    let matching = readable.filter(|object| predicate(object));
     matching
-        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .map(|object| ObjectRef::new(&object.name_any()).within(namespace))
         .collect()
 }
 
-/// All of them, with `applied` in place of what has their names.
-fn overlay<K>(below: Vec<Arc<Guarded<K>>>, applied: Vec<K>) -> Vec<Guarded<K>>
+/// All of them, with `applied` in place of what has their names; of those the last, which is put first.
+fn overlay<K>(below: impl Iterator<Item = Guarded<K>>, applied: Vec<K>) -> Vec<Guarded<K>>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
@@ -309,8 +330,7 @@ where
             other.name_any() == object.name_any() && other.namespace() == object.namespace()
         })
     };
-    let mut all: Vec<Guarded<K>> = below.into_iter().map(Arc::unwrap_or_clone).collect();
-    all.retain(|object| !is_applied(object));
-    all.extend(applied.into_iter().map(|object| Guarded(Ok(object))));
+    let mut all: Vec<Guarded<K>> = below.filter(|object| !is_applied(object)).collect();
+    all.extend(applied.into_iter().rev().map(|object| Guarded(Ok(object))));
     all
 }

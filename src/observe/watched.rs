@@ -36,6 +36,7 @@ impl<T> Default for Watched<T> {
                     listing: None,
                     gone: BTreeMap::new(),
                     is_filled: false,
+                    is_told: false,
                 }),
                 filled: Notify::new(),
             }),
@@ -57,6 +58,8 @@ struct State<T> {
     /// What was deleted lately: at which version, and when that was told.
     gone: BTreeMap<(String, String), (u64, Instant)>,
     is_filled: bool,
+    /// The operator makes none of them: what the watch does not tell of is gone.
+    is_told: bool,
 }
 
 struct Entry<T> {
@@ -89,21 +92,47 @@ impl<T> Watched<T> {
         watched
     }
 
+    /// Of a kind that the operator changes, but of which it makes none.
+    #[must_use]
+    pub fn told() -> Self {
+        let watched = Self::default();
+        watched.write().is_told = true;
+        watched
+    }
+
     /// Takes what the watch tells.
     pub fn apply<K: Resource>(&self, event: &Event<K>, parse: impl Fn(&K) -> T) {
         let mut state = self.write();
         match event {
             Event::Init => state.listing = Some((BTreeMap::new(), BTreeMap::new())),
             Event::InitApply(object) => {
-                if let Some((listed, _)) = &mut state.listing {
+                let State {
+                    kept,
+                    listing,
+                    is_filled,
+                    ..
+                } = &mut *state;
+                if let Some((listed, _)) = listing {
                     put(listed, object.meta(), || parse(object));
+                    let (namespace, name) = key(object.meta());
+                    let entry = find(listed, namespace, name).cloned();
+                    // Who is woken by it looks for it now, and never again for what is not there.
+                    if let Some(entry) = entry.filter(|_| *is_filled) {
+                        let known = find(kept, namespace, name);
+                        if known.is_none_or(|known| known.version < entry.version) {
+                            put_entry(kept, namespace, name, entry);
+                        }
+                    }
                 }
             }
             Event::InitDone => {
+                let is_told = state.is_told;
                 if let Some((mut listed, written)) = state.listing.take() {
                     for (namespace, objects) in written {
                         for (name, entry) in objects {
-                            put_entry(&mut listed, &namespace, &name, entry);
+                            if !is_told || find(&listed, &namespace, &name).is_some() {
+                                put_entry(&mut listed, &namespace, &name, entry);
+                            }
                         }
                     }
                     state.kept = listed;
@@ -123,7 +152,8 @@ impl<T> Watched<T> {
         let (namespace, name) = key(metadata);
         let version = version(metadata);
         let gone = state.gone.get(&(namespace.to_owned(), name.to_owned()));
-        if gone.is_some_and(|(gone, _)| *gone >= version) {
+        let is_gone = gone.is_some_and(|(gone, _)| *gone >= version);
+        if is_gone || state.is_told && find(&state.kept, namespace, name).is_none() {
             return;
         }
         let entry = Entry {
@@ -140,7 +170,7 @@ impl<T> Watched<T> {
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
         let state = self.read();
-        Some(state.kept.get(namespace)?.get(name)?.value.clone())
+        Some(find(&state.kept, namespace, name)?.value.clone())
     }
 
     /// All of a namespace, by name.
@@ -222,11 +252,15 @@ impl<T> State<T> {
 fn put<T>(kept: &mut Kept<T>, metadata: &ObjectMeta, value: impl FnOnce() -> T) {
     let (namespace, name) = key(metadata);
     let version = version(metadata);
-    let known = kept.get(namespace).and_then(|objects| objects.get(name));
+    let known = find(kept, namespace, name);
     if known.is_none_or(|known| known.version < version) {
         let value = Arc::new(value());
         put_entry(kept, namespace, name, Entry { version, value });
     }
+}
+
+fn find<'a, T>(kept: &'a Kept<T>, namespace: &str, name: &str) -> Option<&'a Entry<T>> {
+    kept.get(namespace)?.get(name)
 }
 
 fn put_entry<T>(kept: &mut Kept<T>, namespace: &str, name: &str, entry: Entry<T>) {
@@ -302,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_seen_of_a_list_before_it_is_complete() {
+    fn nothing_is_seen_of_the_first_list_before_it_is_complete() {
         let watched = Watched::default();
         tell(&watched, [Event::Init, Event::InitApply(object("a", 1))]);
         expect(&watched, &[]);
@@ -356,5 +390,30 @@ mod tests {
         write(&watched, "new", 10);
         tell(&watched, [Event::InitDone]);
         expect(&watched, &[("new", 10), ("old", 9)]);
+    }
+
+    #[test]
+    fn what_a_new_list_tells_is_seen_at_once_and_what_it_leaves_out_when_it_is_complete() {
+        let watched = Watched::default();
+        tell(&watched, list(&[("gone", 1), ("old", 2)]));
+        let news = [("new", 7), ("old", 8)].map(|(name, at)| Event::InitApply(object(name, at)));
+        tell(&watched, [Event::Init].into_iter().chain(news));
+        expect(&watched, &[("gone", 1), ("new", 7), ("old", 8)]);
+        tell(&watched, [Event::InitDone]);
+        expect(&watched, &[("new", 7), ("old", 8)]);
+    }
+
+    #[test]
+    fn of_a_kind_that_the_operator_never_makes_what_the_watch_does_not_show_is_gone() {
+        let watched = Watched::told();
+        tell(&watched, list(&[("a", 1)]));
+        // Written, then deleted, then listed: without it.
+        tell(&watched, [Event::Init]);
+        write(&watched, "a", 5);
+        expect(&watched, &[("a", 5)]);
+        tell(&watched, [Event::InitDone]);
+        expect(&watched, &[]);
+        write(&watched, "a", 6);
+        expect(&watched, &[]);
     }
 }

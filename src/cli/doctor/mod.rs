@@ -164,9 +164,11 @@ struct Objects {
 }
 
 fn objects(stores: &Stores, namespace: &str, name: Option<&str>) -> anyhow::Result<Objects> {
-    let mut all = stores.objects.all();
-    all.retain(|object| name.is_none_or(|name| object.name_any() == name));
-    all.sort_by_key(|object| object.name_any());
+    let all = stores.objects.all();
+    let mut all: Vec<_> = all
+        .filter(|object| name.is_none_or(|name| object.name_any() == name))
+        .collect();
+    all.sort_by_key(ResourceExt::name_any);
     let mut objects = Objects::default();
     match (all.is_empty(), name) {
         (true, Some(name)) => {
@@ -187,12 +189,13 @@ fn objects(stores: &Stores, namespace: &str, name: Option<&str>) -> anyhow::Resu
         (false, _) => {}
     }
     for object in all {
-        match &object.0 {
-            Ok(object) => objects.readable.push(object.clone()),
+        let name = object.name_any();
+        match object.0 {
+            Ok(object) => objects.readable.push(object),
             Err(invalid) => objects.findings.push(
                 Finding::ok(
                     "object",
-                    format!("awi/{}", object.name_any()),
+                    format!("awi/{name}"),
                     "cannot be read, and is left alone",
                 )
                 .at(Level::Error)

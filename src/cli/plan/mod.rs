@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::AirflowWorkloadIdentity,
-    observe::{Stores, observe},
+    observe::{Guarded, Stores, observe},
     plan::plan,
 };
 
@@ -113,12 +113,12 @@ async fn in_namespace(
             .find(|(p, _)| p.name_any() == object && p.namespace().as_deref() == Some(namespace));
         found.map(|(_, origin)| *origin)
     };
-    let mut all = stores.objects.all();
-    all.retain(|object| match name {
+    let is_meant = |object: &Guarded<AirflowWorkloadIdentity>| match name {
         Some(name) => object.name_any() == name,
         None => proposed.objects.is_empty() || origin(&object.name_any()).is_some(),
-    });
-    all.sort_by_key(|object| object.name_any());
+    };
+    let mut all: Vec<_> = stores.objects.all().filter(is_meant).collect();
+    all.sort_by_key(ResourceExt::name_any);
     if let (Some(name), true) = (name, all.is_empty()) {
         bail!("there is no AirflowWorkloadIdentity {name} in namespace {namespace}");
     }

@@ -188,6 +188,12 @@ impl Discovery {
 }
 
 impl Workload {
+    /// Whether it belongs to an Airflow.
+    #[must_use]
+    pub fn is_of_an_airflow(&self) -> bool {
+        self.part.is_some()
+    }
+
     /// Whether it may have a say in which accounts the object speaks for, or had before it was
     /// changed.
     #[must_use]
