@@ -20,7 +20,9 @@ demo: tools control-plane pods ## see it work on this machine; KEEP=1 leaves it 
 
 .PHONY: demo-stop
 demo-stop: ## end the demo that KEEP=1 left running
-	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; else echo 'No demo is running.'; fi
+	@if [ -x $(BIN)/demo ]; then $(BIN)/demo stop; \
+	elif [ -e target/demo ]; then echo 'error: the demo was built elsewhere: make demo-stop with the CARGO_TARGET_DIR that make demo had.' >&2; exit 1; \
+	else echo 'No demo is running.'; fi
 
 # In the end, what the API servers saw of the operator in all tests is compared with what it may do, and all that it
 # said, at trace level, is searched for every token and every Secret that there was.

@@ -199,12 +199,26 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
     if snapshot.is_deleting() {
         return removal::plan(snapshot);
     }
+    let (granted, refused): (Vec<&Account>, Vec<&Account>) = snapshot
+        .discovery
+        .accounts
+        .iter()
+        .partition(|account| match &snapshot.identity {
+            Ok(identity) => snapshot.covers(identity, &account.name),
+            Err(_) => false,
+        });
     if snapshot.object.spec.suspend {
-        let message = "spec.suspend is true: nothing is written for this object, neither here nor in Azure. What was written stays.";
-        let mut plan = Plan {
-            halted: Some(Problem::on_change(Reason::Suspended, message)),
-            ..Plan::of(snapshot)
+        let mut plan = Plan::of(snapshot);
+        prerequisites::check_grant(snapshot, &refused, &mut plan);
+        let revoked = if plan.blocked.contains_key(&ConditionType::Granted) {
+            " But for the credentials of what no AzureIdentityGrant covers: those are taken back."
+        } else {
+            ""
         };
+        let message = format!(
+            "spec.suspend is true: nothing is written for this object, neither here nor in Azure. What was written stays.{revoked}"
+        );
+        plan.halted = Some(Problem::on_change(Reason::Suspended, message));
         // Or suspending would be a way to keep what is no longer granted.
         credentials::revoke(snapshot, &mut plan);
         reader_role::revoke(snapshot, &mut plan);
@@ -225,15 +239,6 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
         },
         ..Plan::of(snapshot)
     };
-
-    let (granted, refused): (Vec<&Account>, Vec<&Account>) = snapshot
-        .discovery
-        .accounts
-        .iter()
-        .partition(|account| match &snapshot.identity {
-            Ok(identity) => snapshot.covers(identity, &account.name),
-            Err(_) => false,
-        });
     prerequisites::check_grant(snapshot, &refused, &mut plan);
     prerequisites::resolve(snapshot, &mut plan);
     accounts::check(snapshot, &mut plan);

@@ -10,6 +10,7 @@ use crate::{
     api::{AirflowWorkloadIdentityStatus, Reason, ServiceAccountStatus},
     apply::Outcome,
     plan::{AccountPlan, Action, Plan},
+    problem::Problem,
 };
 
 /// Longest message of an account, as the schema has it.
@@ -63,6 +64,20 @@ fn account_status(
         injection: None,
         message,
     }
+}
+
+/// What a suspended object lost because it is no longer granted, if it lost anything.
+pub(super) fn revoked(plan: &Plan, outcome: &Outcome) -> Option<Problem> {
+    let gone = outcome.done(plan).filter_map(|action| match action {
+        Action::DeleteCredential { record, .. } => Some(record.subject.as_str()),
+        _ => None,
+    });
+    let gone: Vec<&str> = gone.collect();
+    let message = format!(
+        "No AzureIdentityGrant covers it any longer, so the credential was taken back: {}",
+        gone.join(", ")
+    );
+    (!gone.is_empty()).then(|| Problem::on_change(Reason::NotGranted, message))
 }
 
 /// A suspended object loses what is no longer granted, and says so.

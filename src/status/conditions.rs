@@ -67,8 +67,11 @@ impl<'a> Conditions<'a> {
             observed_generation: self.generation,
             last_transition_time: since,
         };
-        // Ready is set last, and read first.
-        if condition.type_ == ConditionType::Ready.to_string() {
+        let mut all = self.all.iter_mut();
+        if let Some(kept) = all.find(|kept| kept.type_ == condition.type_) {
+            *kept = condition;
+        } else if condition.type_ == ConditionType::Ready.to_string() {
+            // Set last, and read first.
             self.all.insert(0, condition);
         } else {
             self.all.push(condition);

@@ -10,7 +10,7 @@ mod verdict;
 use jiff::Timestamp;
 
 use self::{
-    accounts::{accounts, count, strike_revoked},
+    accounts::{accounts, count, revoked, strike_revoked},
     conditions::Conditions,
     verdict::{State, Verdict, state, verdict},
 };
@@ -49,6 +49,16 @@ pub fn status(
             conditions.drop(ConditionType::ExchangeVerified);
         }
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
+        if plan.halted.is_some() {
+            let granted = verdict(ConditionType::Granted, snapshot, plan, outcome);
+            conditions.set(ConditionType::Granted, &granted);
+            if let Some(problem) = revoked(plan, outcome) {
+                conditions.set(
+                    ConditionType::CredentialsFederated,
+                    &Verdict::False(problem),
+                );
+            }
+        }
         let mut status = AirflowWorkloadIdentityStatus {
             observed_generation: generation,
             conditions: conditions.all(),

@@ -163,9 +163,16 @@ async fn a_share_of_the_crashes_leaves_nothing_behind() {
 #[ignore = "make chaos: it takes many minutes"]
 async fn no_crash_leaves_anything_behind() {
     let picked = env::var("CHAOS").unwrap_or_default();
-    let is_picked = |scenario: &Scenario| {
-        picked.is_empty() || picked.split(',').any(|name| name == scenario.name)
-    };
+    let picked: Vec<&str> = picked.split_terminator(',').map(str::trim).collect();
+    let names: Vec<_> = scenarios().iter().map(|scenario| scenario.name).collect();
+    for name in &picked {
+        assert!(
+            names.contains(name),
+            "CHAOS={name}: there is no such scenario; there are {}",
+            names.join(",")
+        );
+    }
+    let is_picked = |scenario: &Scenario| picked.is_empty() || picked.contains(&scenario.name);
     let all = scenarios().into_iter().filter(is_picked);
     let all: Vec<_> = all.map(|scenario| (scenario, 1)).collect();
     judge(&play_all(&all, 1).await.unwrap());

@@ -259,5 +259,9 @@ fn a_suspended_object_loses_what_is_no_longer_granted() {
             .await;
         let status = world.get("prod").await.unwrap().status.unwrap();
         assert_eq!(status.accounts.as_deref(), Some("0/3"));
+        for step in ["Granted", "CredentialsFederated"] {
+            world.until("prod", step, "False", "NotGranted").await;
+        }
+        world.until("prod", "Ready", "False", "Suspended").await;
     });
 }

@@ -119,6 +119,11 @@ pub fn check(seen: &Seen) -> Vec<Finding> {
                 .at(Level::Warning)
                 .told(&problem.message),
         );
+        let granted = plan.blocked.get(&ConditionType::Granted);
+        findings.extend(granted.map(|problem| {
+            let wrong = Finding::ok("object", seen.object(), problem.reason.to_string());
+            wrong.at(Level::Error).told(&problem.message)
+        }));
         return findings;
     }
     if snapshot.is_deleting() {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use simulation::{Failure, Met, run};
 use tracing_subscriber::EnvFilter;
 
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 struct Cli {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
@@ -23,7 +23,7 @@ struct Cli {
     #[arg(long)]
     seed: Option<u64>,
     /// Begin no seed after so many seconds.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ fn replay(seed: u64) -> ExitCode {
 
 fn all(cli: &Cli) -> ExitCode {
     let start = Instant::now();
-    let end = cli.from + cli.seeds;
+    let end = cli.from.saturating_add(cli.seeds);
     let next = AtomicU64::new(cli.from);
     let done = AtomicU64::new(0);
     let virtual_seconds = AtomicU64::new(0);
@@ -140,11 +140,16 @@ fn all(cli: &Cli) -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    if count < cli.seeds {
+    let left = end - cli.from - count;
+    if left > 0 && count < ENOUGH {
         println!(
-            "All hold; the time was over before the other {}.",
-            cli.seeds - count
+            "The time was over after {count} seeds, and fewer than {ENOUGH} tell little: a longer --limit, or none."
         );
+        return ExitCode::FAILURE;
+    }
+    match left {
+        0 => println!("All hold."),
+        left => println!("All hold; the time was over before the other {left}."),
     }
     ExitCode::SUCCESS
 }

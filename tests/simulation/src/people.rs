@@ -140,7 +140,7 @@ impl People {
     fn change(&mut self) -> Value {
         let mut spec = json!({});
         for _ in 0..=self.rng.usize(..2) {
-            let (field, value) = match self.rng.u32(..9) {
+            let (field, value) = match self.rng.u32(..10) {
                 0 | 1 => ("identity", self.identity()),
                 2 | 3 => ("airflow", self.airflow()),
                 4 => {
@@ -163,6 +163,13 @@ impl People {
                         "connectionSecret",
                         json!({ "format": format, "readerRole": reads }),
                     )
+                }
+                8 => {
+                    let mut all = vec![json!({ "id": "azure_default", "azure": {} })];
+                    if self.chance(60) {
+                        all.push(json!({ "id": "lake", "adls": { "account": "lake" } }));
+                    }
+                    ("connections", json!(all))
                 }
                 _ => ("suspend", json!(self.chance(40))),
             };

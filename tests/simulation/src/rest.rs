@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use serde_json::Value;
 
 use crate::api_server::ApiServer;
-use crate::names::{AUDIENCE, CredentialPath, SPOILT, subject};
-use crate::rules::{condition, credentials, is_managed};
+use crate::names::{AUDIENCE, CredentialPath, subject};
+use crate::rules::{self, condition, credentials, is_managed};
 use crate::world::World;
 
 /// What is not as it should be, if anything is not.
@@ -55,7 +56,7 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
             let client = found.map(|found| {
                 text(&found["metadata"]["annotations"]["azure.workload.identity/client-id"])
             });
-            let goes_by = super::rules::identity_of_client(&azure, &client.unwrap_or_default());
+            let goes_by = rules::identity_of_client(&azure, &client.unwrap_or_default());
             if goes_by.as_ref() != Some(&id) {
                 return Some(format!(
                     "{what} is ready, but {account} goes by {goes_by:?}"
@@ -63,22 +64,65 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
             }
             wanted.push((id.clone(), subject));
         }
-        for secret in object["status"]["secrets"].as_array().into_iter().flatten() {
-            let name = text(&secret["name"]);
-            let Some(found) = api.get("secrets", Some(&namespace), &name) else {
-                return Some(format!("{what} is ready, but Secret {name} is not there"));
-            };
-            if found["data"]["AIRFLOW_CONN_AZURE_DEFAULT"] == SPOILT {
-                return Some(format!(
-                    "{what} is ready, but Secret {name} is not what it wrote"
-                ));
-            }
+        if let Some(wrong) = connections(api, object, &rules::client_of(&azure, &id)) {
+            return Some(format!("{what} is ready, but {wrong}"));
         }
     }
     let left_behind = left_behind(&azure, &state.rules, &wanted, issuer);
     left_behind
         .or_else(|| annotated(api, &wanted))
         .or_else(|| orphan(api))
+}
+
+/// What is wrong with the Secrets and the Role of an object whose identity has this client ID.
+fn connections(api: &ApiServer, object: &Value, client_id: &str) -> Option<String> {
+    let is_its = |found: &&Value| {
+        let owner = &found["metadata"]["ownerReferences"][0]["uid"];
+        *owner == object["metadata"]["uid"]
+    };
+    let wanted = &object["spec"]["connectionSecret"];
+    let ids: Vec<&str> = {
+        let connections = object["spec"]["connections"].as_array();
+        let ids = connections.into_iter().flatten();
+        ids.filter_map(|connection| connection["id"].as_str())
+            .collect()
+    };
+    let (mut keys, one) = match wanted["format"].as_str() {
+        Some("SecretsBackend") => (vec!["value".to_owned(); ids.len()], false),
+        Some("File") => (vec!["connections.json".to_owned()], true),
+        _ => {
+            let variables = ids
+                .iter()
+                .map(|id| format!("AIRFLOW_CONN_{}", id.to_uppercase()));
+            (variables.collect(), true)
+        }
+    };
+    keys.sort();
+    let secrets: Vec<&Value> = api.list("secrets").filter(is_its).collect();
+    let count = if one { 1 } else { ids.len() };
+    if secrets.len() != count {
+        let names: Vec<_> = secrets.iter().map(|s| &s["metadata"]["name"]).collect();
+        return Some(format!("its Secrets are {names:?}, not {count}"));
+    }
+    let data = secrets
+        .iter()
+        .filter_map(|secret| secret["data"].as_object());
+    let data: Vec<(&String, &Value)> = data.flatten().collect();
+    let mut found: Vec<&String> = data.iter().map(|(key, _)| *key).collect();
+    found.sort();
+    if found != keys.iter().collect::<Vec<_>>() {
+        return Some(format!("its Secrets hold {found:?}, not {keys:?}"));
+    }
+    for (key, value) in data {
+        let value = STANDARD.decode(value.as_str().unwrap_or_default());
+        let text = String::from_utf8(value.unwrap_or_default()).unwrap_or_default();
+        if !text.contains(client_id) {
+            return Some(format!("{key} of its Secrets does not name {client_id}"));
+        }
+    }
+    let reads = wanted["readerRole"] == true;
+    let roles = api.list("roles").filter(is_its).count();
+    (roles != usize::from(reads)).then(|| format!("there are {roles} Roles of it"))
 }
 
 /// What an operator made for an object that is gone.
@@ -110,7 +154,7 @@ fn annotated(api: &ApiServer, wanted: &[(String, String)]) -> Option<String> {
 /// A credential that an operator wrote and that nobody wants.
 fn left_behind(
     azure: &Value,
-    rules: &crate::rules::Rules,
+    rules: &rules::Rules,
     wanted: &[(String, String)],
     issuer: &str,
 ) -> Option<String> {

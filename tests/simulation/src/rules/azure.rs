@@ -209,6 +209,18 @@ pub fn credentials(state: &Value, identity: &str) -> BTreeMap<String, Trust> {
     all
 }
 
+/// An identity's client ID as Azure has it now; empty if there is no such identity.
+pub fn client_of(state: &Value, id: &str) -> String {
+    let mut all = state["identities"].as_array().into_iter().flatten();
+    let found = all.find(|found| {
+        found["id"]
+            .as_str()
+            .is_some_and(|of| of.eq_ignore_ascii_case(id))
+    });
+    let client = found.and_then(|found| found["properties"]["clientId"].as_str());
+    client.unwrap_or_default().to_owned()
+}
+
 /// The name of the identity with this client ID.
 pub fn identity_of_client(state: &Value, client: &str) -> Option<String> {
     let mut all = state["identities"].as_array()?.iter();
