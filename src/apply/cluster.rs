@@ -214,8 +214,17 @@ pub(super) async fn write_secret(
         None => bounded(api.create(&params, &secret)).await,
         Some(_) => bounded(api.replace(&name, &params, &secret)).await,
     };
-    let written =
-        written.map_err(|error| problem(&format!("cannot write Secret {name}"), &error))?;
+    let written = written.map_err(|error| {
+        let mut problem = problem(&format!("cannot write Secret {name}"), &error);
+        // Somebody else did that: the operator's own are not.
+        if error.to_string().contains("is immutable") {
+            problem.message = format!(
+                "cannot write Secret {name}: somebody made it immutable. Delete it, and it is written anew: kubectl delete secret {name} -n {}",
+                namespace(object)
+            );
+        }
+        problem
+    })?;
     let secrets = &sinks.stores.secrets;
     secrets.written(&written.metadata, (&written).into());
     Ok(())

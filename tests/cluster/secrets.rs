@@ -128,6 +128,26 @@ fn a_connection_that_airflow_could_find_elsewhere_is_a_conflict_until_it_is_gone
 }
 
 #[test]
+fn a_secret_that_somebody_made_immutable_is_written_anew_once_it_is_deleted() {
+    run(async {
+        let world = World::new("immutable").await;
+        world.ready(json!({})).await;
+        let secret = "secret prod-airflow-connections";
+        let immutable = format!("patch {secret} -p {{\"immutable\":true}}");
+        world.kubectl(&immutable).await.unwrap();
+        let more = json!([{ "id": "azure_default", "azure": {} }, { "id": "lake", "adls": { "account": "lake" } }]);
+        world.prod(json!({ "connections": more })).await;
+        let message = world
+            .until("prod", "ConnectionsWritten", "False", "ClusterError")
+            .await;
+        let way_out = format!("kubectl delete {secret} -n immutable");
+        assert!(message.contains(&way_out), "{message}");
+        world.kubectl(&format!("delete {secret}")).await.unwrap();
+        world.until("prod", "Ready", "True", "Done").await;
+    });
+}
+
+#[test]
 fn a_rival_that_comes_later_is_told_too() {
     run(async {
         let world = World::new("late-rival").await;
