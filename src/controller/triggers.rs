@@ -5,7 +5,7 @@ use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
 
 use crate::{
     api::AirflowWorkloadIdentityStatus,
-    observe::{Mark, Stores, Stub, Workload},
+    observe::{Mark, Stores, Stub, Workload, is_of_an_airflow},
     secrets::wanted_secrets,
 };
 
@@ -42,7 +42,12 @@ pub(super) fn of_namespace(stores: &Stores, namespace: &PartialObjectMeta<Namesp
 pub(super) fn of_account(stores: &Stores, account: &PartialObjectMeta<ServiceAccount>) -> Refs {
     let namespace = account.namespace().unwrap_or_default();
     let name = account.name_any();
-    stores.matching(&namespace, |object| {
+    // Each object that leaves its accounts open may mean it; and that is looked at in the pass.
+    if is_of_an_airflow(account.labels()) || stores.runs_under(&namespace, &name) {
+        return stores.references_in(&namespace);
+    }
+    let marks = [Mark::Account(&name), Mark::SelectsAccounts];
+    stores.marked(&namespace, marks, |object| {
         let had = |status: &AirflowWorkloadIdentityStatus| {
             status
                 .service_accounts

@@ -27,7 +27,7 @@ use kube::ResourceExt;
 pub use accounts::{Account, AccountState, Annotation, FieldOwner, WatchedAccount};
 pub use discovery::{
     Discovery, EXECUTOR_SELECTORS, Install, InstallSelector, Template, WatchedWorkload, Workload,
-    is_account_name,
+    is_account_name, is_of_an_airflow,
 };
 pub use exchange::{Exchange, Exchanges, exchanges_of};
 pub use guard::Guarded;

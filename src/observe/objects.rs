@@ -143,12 +143,6 @@ impl Objects {
             .collect()
     }
 
-    /// All of a namespace.
-    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = Object> {
-        let all = self.kept.in_namespace(namespace).into_iter();
-        all.map(|(_, packed)| packed.unpack())
-    }
-
     /// Those of a namespace that have one of the marks, and perhaps a few others.
     pub(super) fn marked(&self, namespace: &str, marks: Marks) -> impl Iterator<Item = Object> {
         let all = self.kept.in_namespace(namespace).into_iter();

@@ -30,8 +30,10 @@ pub enum Mark<'a> {
     Uid(&'a str),
     /// A Secret that it asks for, by name.
     Secret(&'a str),
-    /// A ServiceAccount in its status, by name.
+    /// A ServiceAccount that it names, or has in its status, by name.
     Account(&'a str),
+    /// It selects ServiceAccounts by their labels.
+    SelectsAccounts,
     /// It selects workloads by their labels.
     SelectsWorkloads,
     /// A credential that it has on record, by name.
@@ -86,15 +88,24 @@ impl Packed {
 impl Marks {
     /// All that an object has.
     fn of(object: &AirflowWorkloadIdentity) -> Self {
-        let selects = object.spec.airflow.workload_selector.is_some();
+        let airflow = &object.spec.airflow;
+        let by_labels = [
+            (&airflow.workload_selector, Mark::SelectsWorkloads),
+            (&airflow.service_account_selector, Mark::SelectsAccounts),
+        ];
+        let by_labels = by_labels
+            .into_iter()
+            .filter_map(|(selector, mark)| selector.is_some().then_some(mark));
         let secrets = wanted_secrets(object);
         let secrets = secrets.iter().map(|wanted| Mark::Secret(&wanted.name));
         let status = object.status.iter();
-        let accounts = status.flat_map(|status| &status.service_accounts);
-        let accounts = accounts.map(|account| Mark::Account(&account.name));
+        let known = status.flat_map(|status| &status.service_accounts);
+        let accounts = known
+            .map(|account| &account.name)
+            .chain(&airflow.service_accounts);
+        let accounts = accounts.map(|name| Mark::Account(name));
         let uid = object.metadata.uid.iter().map(|uid| Mark::Uid(uid));
-        let others = selects.then_some(Mark::SelectsWorkloads).into_iter();
-        let others = others.chain(uid).chain(secrets).chain(accounts);
+        let others = by_labels.chain(uid).chain(secrets).chain(accounts);
         let others = others.map(|mark| hash(&mark));
         Self(others.chain(Self::of_records(object).0).collect())
     }

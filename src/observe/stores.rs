@@ -12,7 +12,7 @@ use super::{
     WatchedSecret, WatchedWorkload,
     discovery::{self, Inventory, Template},
     named_identity,
-    objects::{Object, Objects, Stub},
+    objects::{Objects, Stub},
     packed::{Mark, Marks},
     records,
     watched::Watched,
@@ -107,16 +107,7 @@ impl Stores {
         self.objects.references_in(namespace)
     }
 
-    /// References to the objects of a namespace that parse and satisfy `predicate`.
-    pub fn matching(
-        &self,
-        namespace: &str,
-        predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-    ) -> Vec<ObjectRef<Stub>> {
-        refer(namespace, self.objects.in_namespace(namespace), predicate)
-    }
-
-    /// The same, of those that have one of the marks.
+    /// References to the objects of a namespace that parse, have one of the marks, and satisfy `predicate`.
     pub fn marked<'a>(
         &self,
         namespace: &str,
@@ -124,7 +115,28 @@ impl Stores {
         predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
     ) -> Vec<ObjectRef<Stub>> {
         let marks = marks.into_iter().collect();
-        refer(namespace, self.objects.marked(namespace, marks), predicate)
+        let readable = self.objects.marked(namespace, marks);
+        let readable = readable.filter_map(|object| object.0.ok());
+        readable
+            .filter(|object| predicate(object))
+            .map(|object| ObjectRef::new(&object.name_any()).within(namespace))
+            .collect()
+    }
+
+    /// Whether something of the namespace runs its pods under this account.
+    #[must_use]
+    pub fn runs_under(&self, namespace: &str, account: &str) -> bool {
+        let deployments = self.deployments.in_namespace(namespace).into_iter();
+        let stateful_sets = self.stateful_sets.in_namespace(namespace).into_iter();
+        let mut running = deployments.chain(stateful_sets);
+        let mut templates = self
+            .configs
+            .iter()
+            .flat_map(|configs| configs.in_namespace(namespace));
+        running.any(|(_, running)| running.workload.account == account)
+            || templates.any(|(_, template)| {
+                matches!(&*template, Template::Of(workload) if workload.account == account)
+            })
     }
 
     /// Whether a grant lets the account use the identity now.
@@ -306,18 +318,6 @@ fn is_let_in(
         .flat_map(|status| &status.service_accounts);
     let mut accounts = accounts.filter(|account| account.subject == subject);
     is_recorded && accounts.any(|account| account.federated && account.annotated)
-}
-
-fn refer(
-    namespace: &str,
-    objects: impl Iterator<Item = Object>,
-    predicate: impl Fn(&AirflowWorkloadIdentity) -> bool,
-) -> Vec<ObjectRef<Stub>> {
-    let readable = objects.filter_map(|object| object.0.ok());
-    let matching = readable.filter(|object| predicate(object));
-    matching
-        .map(|object| ObjectRef::new(&object.name_any()).within(namespace))
-        .collect()
 }
 
 /// All of them, with `applied` in place of what has their names; of those the last, which is put first.
