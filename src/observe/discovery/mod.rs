@@ -25,7 +25,7 @@ use self::{
 use super::{Account, WatchedAccount};
 use crate::api::{Airflow, AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, Component};
 
-/// Whether an account or a workload with these labels belongs to an Airflow.
+/// Whether an account with these labels belongs to an Airflow.
 #[must_use]
 pub fn is_of_an_airflow(labels: &BTreeMap<String, String>) -> bool {
     recognise(labels).is_some()

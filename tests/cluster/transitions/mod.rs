@@ -592,7 +592,7 @@ fn every_field_can_be_changed_and_changed_back() {
     });
 }
 
-/// All of it takes hours: it goes on in random order until `$TRANSITIONS_MINUTES` are over. The next run goes on where
+/// All of it takes an hour: it goes on in random order until `$TRANSITIONS_MINUTES` are over. The next run goes on where
 /// it ended, if it is told the same `$TRANSITIONS_SEED`, and how many were done: `$TRANSITIONS_DONE`.
 #[test]
 #[ignore = "takes long: make chaos"]
