@@ -139,6 +139,9 @@ fn effect(link: &Link, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
         let answer = state.api.answer(request, Timestamp::now());
         let led = state.rules.leader().map(str::to_owned);
         state.rules.note_changes(&state.api, before, Some(link));
+        for change in &state.api.changes()[before..] {
+            state.met.add_change(&state.api, change);
+        }
         if led.is_some() && state.rules.leader() != led.as_deref() {
             state.met.add(Event::LeaderChanged);
         }

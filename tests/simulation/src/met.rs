@@ -5,6 +5,7 @@ use std::fmt;
 
 use strum::VariantArray;
 
+use crate::api_server::{ApiServer, Change};
 use crate::weather::What;
 
 /// Something that may happen in a run.
@@ -36,6 +37,10 @@ pub enum Event {
     Exchanged,
     /// ... or did not.
     NotExchanged,
+    /// The operator deleted a Secret of an object that stays, ...
+    SecretGivenUp,
+    /// ... or its Role.
+    RoleGivenUp,
     /// The operator has no role for it.
     ListForbidden,
     PutForbidden,
@@ -58,6 +63,27 @@ impl Met {
             What::Twice => self.add(Event::WriteTwice),
             What::Doubted(_) => self.add(Event::WriteDoubted),
             What::Passes | What::Refused(..) => {}
+        }
+    }
+
+    /// What the operator changed in the cluster.
+    pub fn add_change(&mut self, api: &ApiServer, change: &Change) {
+        let (Some(before), None) = (&change.before, &change.after) else {
+            return;
+        };
+        let event = match change.plural {
+            "secrets" => Event::SecretGivenUp,
+            "roles" => Event::RoleGivenUp,
+            _ => return,
+        };
+        let owner = &before["metadata"]["ownerReferences"][0]["uid"];
+        let mut objects = api.list("airflowworkloadidentities");
+        let stays = objects.any(|object| {
+            let metadata = &object["metadata"];
+            metadata["uid"] == *owner && metadata["deletionTimestamp"].is_null()
+        });
+        if stays {
+            self.add(event);
         }
     }
 

@@ -86,14 +86,15 @@ impl People {
             OBJECTS[1]
         };
         let identity = self.one(&IDENTITIES);
+        let an_object = self.one_there("airflowworkloadidentities", object_path);
         match self.rng.u32(..100) {
             0..14 => self.create_object(namespace, object),
             14..41 => {
                 let spec = self.change();
-                self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
+                self.patch(&an_object, &json!({ "spec": spec }));
             }
             41..44 => self.take_over().await,
-            44..50 => self.delete(&object_path(namespace, object)),
+            44..50 => self.delete(&an_object),
             50..55 => self.grant(namespace),
             55..58 => self.delete(&grant_path(namespace)),
             58..61 => {
@@ -109,13 +110,17 @@ impl People {
                 let patch = json!({ "metadata": { "annotations": annotations } });
                 self.patch(&account_path(namespace, account), &patch);
             }
-            71..73 => self.delete(&secret_path(namespace, &secret_name(object))),
+            71..73 => {
+                let secret = self.one_there("secrets", secret_path);
+                self.delete(&secret);
+            }
             73 => self.delete(&role_path(namespace, object)),
             74 => self.create_secret(namespace, object),
             75 => self.create_role(namespace, object),
             76..78 => {
                 let patch = json!({ "data": { "AIRFLOW_CONN_AZURE_DEFAULT": SPOILT } });
-                self.patch(&secret_path(namespace, &secret_name(object)), &patch);
+                let secret = self.one_there("secrets", secret_path);
+                self.patch(&secret, &patch);
             }
             78..82 => self.lose_credential(identity).await,
             82..86 => self.change_credential(identity, namespace, account).await,
@@ -131,8 +136,24 @@ impl People {
                 let patch = json!({ "metadata": { "annotations": {
                     "airflow-workload-identity.io/abandon-credentials": "true",
                 }}});
-                self.patch(&object_path(namespace, object), &patch);
+                self.patch(&an_object, &patch);
             }
+        }
+    }
+
+    /// The path of one that is there; of one that is not, if there is none.
+    fn one_there(&mut self, plural: &str, path: fn(&str, &str) -> String) -> String {
+        let all: Vec<String> = {
+            let state = self.world.state();
+            let all = state.api.list(plural).map(|found| {
+                let text = |field: &str| found["metadata"][field].as_str().unwrap_or_default();
+                path(text("namespace"), text("name"))
+            });
+            all.collect()
+        };
+        match all.len() {
+            0 => path(NAMESPACES[0], "nothing"),
+            count => all[self.rng.usize(..count)].clone(),
         }
     }
 
@@ -140,7 +161,7 @@ impl People {
     fn change(&mut self) -> Value {
         let mut spec = json!({});
         for _ in 0..=self.rng.usize(..2) {
-            let (field, value) = match self.rng.u32(..10) {
+            let (field, value) = match self.rng.u32(..12) {
                 0 | 1 => ("identity", self.identity()),
                 2 | 3 => ("airflow", self.airflow()),
                 4 => {
@@ -156,7 +177,7 @@ impl People {
                     let policy = ["Delete", "Delete", "Retain"][self.rng.usize(..3)];
                     ("federation", json!({ "deletionPolicy": policy }))
                 }
-                7 => {
+                7..10 => {
                     let format = ["Environment", "SecretsBackend", "File"][self.rng.usize(..3)];
                     let reads = format == "SecretsBackend" && self.chance(60);
                     (
@@ -164,7 +185,7 @@ impl People {
                         json!({ "format": format, "readerRole": reads }),
                     )
                 }
-                8 => {
+                10 => {
                     let mut all = vec![json!({ "id": "azure_default", "azure": {} })];
                     if self.chance(60) {
                         all.push(json!({ "id": "lake", "adls": { "account": "lake" } }));
