@@ -129,7 +129,49 @@ pub fn scenarios() -> Vec<Scenario> {
                 json!({ "airflow": { "components": ["worker", "dag-processor"], "serviceAccounts": ["extra"] } }),
             )
         },
+        Scenario {
+            always_work: &["airflow-worker"],
+            ..Scenario::edit(
+                "selector",
+                plain(),
+                json!({ "airflow": {
+                    "components": ["worker"],
+                    "serviceAccountSelector": { "matchLabels": { "component": "dag-processor" } },
+                }}),
+            )
+        },
+        Scenario {
+            always_work: &["airflow-worker"],
+            ..Scenario::edit(
+                "workloads",
+                plain(),
+                json!({ "airflow": {
+                    "helmRelease": null,
+                    "workloadSelector": { "matchLabels": { "component": "worker" } },
+                }}),
+            )
+        },
         Scenario::edit("identity", plain(), other()),
+        Scenario::edit(
+            "tenant",
+            plain(),
+            json!({ "identity": { "tenantId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+        ),
+        // Not the one that the identity has: nothing of it may be used.
+        Scenario::edit(
+            "client",
+            plain(),
+            json!({ "identity": { "clientId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+        ),
+        Scenario::edit(
+            "pods",
+            backend(),
+            json!({
+                "connections": two(),
+                "connectionSecret": { "format": "Environment" },
+                "pods": { "connections": "InjectAll", "restart": "OnChange" },
+            }),
+        ),
         Scenario {
             always_work: &[],
             is_cut_off: true,

@@ -204,7 +204,8 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// The object `prod` on the first identity, with `more` in its spec; `OTHER` stands for the second.
+    /// The object `prod` on the first identity, with `more` in its spec, or without what is null there; `OTHER`
+    /// stands for the second.
     pub fn prod(&self, more: &Value) -> Value {
         let mut spec = json!({
             "identity": { "managedIdentity": { "resourceId": self.identities[0].id } },
@@ -215,6 +216,9 @@ impl<'a> Stage<'a> {
             &mut spec,
             serde_json::from_str(&more).expect("it was JSON before"),
         );
+        if let Some(airflow) = spec["airflow"].as_object_mut() {
+            airflow.retain(|_, value| !value.is_null());
+        }
         json!({
             "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AirflowWorkloadIdentity",
             "metadata": { "name": "prod", "namespace": self.ns }, "spec": spec,
