@@ -34,8 +34,8 @@ test: tools control-plane pods judges python ## run all tests
 	cargo build --workspace --bins
 	@rm -rf $(AUDIT_LOGS) $(OUTPUTS)
 	LAB_AUDIT_LOGS=$(AUDIT_LOGS) LAB_OUTPUTS=$(OUTPUTS) cargo test --workspace
-	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --test least_privilege
-	LAB_AUDIT_LOGS=$(AUDIT_LOGS) LAB_OUTPUTS=$(OUTPUTS) cargo test --test secrets_search -- --nocapture
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) cargo test --workspace --test least_privilege
+	LAB_AUDIT_LOGS=$(AUDIT_LOGS) LAB_OUTPUTS=$(OUTPUTS) cargo test --workspace --test secrets_search -- --nocapture
 	@$(MAKE) --no-print-directory simulate LIMIT=300
 
 SIMULATE = $(or $(CARGO_TARGET_DIR),target)/simulation/simulate

@@ -177,14 +177,7 @@ impl People {
                     let policy = ["Delete", "Delete", "Retain"][self.rng.usize(..3)];
                     ("federation", json!({ "deletionPolicy": policy }))
                 }
-                7..10 => {
-                    let format = ["Environment", "SecretsBackend", "File"][self.rng.usize(..3)];
-                    let reads = format == "SecretsBackend" && self.chance(60);
-                    (
-                        "connectionSecret",
-                        json!({ "format": format, "readerRole": reads }),
-                    )
-                }
+                7..10 => ("connectionSecret", self.connection_secret()),
                 10 => {
                     let mut all = vec![json!({ "id": "azure_default", "azure": {} })];
                     if self.chance(60) {
@@ -197,6 +190,12 @@ impl People {
             spec[field] = value;
         }
         spec
+    }
+
+    fn connection_secret(&mut self) -> Value {
+        let format = ["Environment", "SecretsBackend", "File"][self.rng.usize(..3)];
+        let reads = format == "SecretsBackend" && self.chance(60);
+        json!({ "format": format, "readerRole": reads })
     }
 
     fn identity(&mut self) -> Value {
@@ -222,7 +221,10 @@ impl People {
             "apiVersion": "airflow-workload-identity.io/v1alpha1",
             "kind": "AirflowWorkloadIdentity",
             "metadata": { "name": name, "namespace": namespace },
-            "spec": { "identity": self.identity(), "airflow": self.airflow() },
+            "spec": {
+                "identity": self.identity(), "airflow": self.airflow(),
+                "connectionSecret": self.connection_secret(),
+            },
         });
         let path = format!("{API}/namespaces/{namespace}/airflowworkloadidentities");
         self.send("POST", &path, &manifest);
@@ -467,6 +469,9 @@ impl People {
                 if object == OBJECTS[1] {
                     // Nor do they, in Airflow's eyes, have the same connection.
                     spec["connectionSecret"] = json!({ "format": "File", "readerRole": false });
+                } else if self.chance(50) {
+                    let format = ["Environment", "SecretsBackend"][self.rng.usize(..2)];
+                    spec["connectionSecret"] = json!({ "format": format, "readerRole": false });
                 }
                 self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
             }
