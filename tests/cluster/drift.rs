@@ -183,6 +183,61 @@ fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
 }
 
 #[test]
+fn whoever_had_to_go_by_what_was_listed_before_a_pause_looks_again_after_it() {
+    run(async {
+        let (lab, operator) = own(OperatorOptions::default()).await;
+        let world = World::of(&lab, &operator, "old-list").await;
+        world.grant(json!({})).await;
+        let azure = world.azure().await;
+        // One of them waits for Azure; what was listed does for the others.
+        let names = ["one", "three", "two"];
+        for name in names {
+            world.account(name, &json!({})).await;
+            let subject = format!("system:serviceaccount:old-list:{name}");
+            azure
+                .put_credential(&world.identity, name, lab.issuer(), &subject)
+                .await
+                .unwrap();
+        }
+        let objects = |policy: &str| {
+            let object = |name| {
+                let mut object = world.object(name, json!({}));
+                object["spec"]["airflow"] = json!({ "serviceAccounts": [name] });
+                object["spec"]["federation"] = json!({ "deletionPolicy": policy });
+                object
+            };
+            json!({ "apiVersion": "v1", "kind": "List", "items": names.map(object) })
+        };
+        world.apply(&objects("Delete")).await.unwrap();
+        world
+            .becomes("True True True".to_owned(), async || {
+                let ready = r#"get awi -o jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}"#;
+                world.kubectl(ready).await.unwrap()
+            })
+            .await;
+        for name in names {
+            azure
+                .delete_credential(&world.identity, name)
+                .await
+                .unwrap();
+        }
+        // What was listed is old by then, and the next resync is minutes away.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let pause = json!({
+            "operation": "credential.list", "times": 1, "status": 429, "code": "Test",
+            "message": "of a test", "retryAfter": 8, "action": "respond",
+        });
+        lab.emulator().fault(&pause).await.unwrap();
+        world.apply(&objects("Retain")).await.unwrap();
+        world
+            .becomes(names.map(str::to_owned).into(), async || {
+                world.federated().await
+            })
+            .await;
+    });
+}
+
+#[test]
 fn another_identity_takes_over_and_the_old_one_is_left_clean() {
     run(async {
         let world = World::new("moved").await;
