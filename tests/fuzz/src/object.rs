@@ -56,6 +56,9 @@ fn written(input: &[u8]) -> (Vec<Object>, Vec<Grant>) {
             objects.extend(serde_json::from_str(text).ok());
         }
     }
+    // The API server holds nothing without a name.
+    objects.retain(|object: &Object| object.meta().name.is_some());
+    grants.retain(|grant: &Grant| grant.meta().name.is_some());
     (objects, grants)
 }
 
