@@ -59,6 +59,8 @@ fuzz: export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
 
 .PHONY: fuzz
 fuzz: ## feed every parser what nobody expects, SECONDS=60 each; takes a nightly compiler
+	@[[ "$(SECONDS)" != 0 ]] || { echo 'error: SECONDS=0 would never end: a number of seconds, from 1 on.' >&2; exit 1; }
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'error: the fuzzer takes a nightly compiler: rustup toolchain install nightly' >&2; exit 1; }
 	@command -v cargo-fuzz >/dev/null || { echo 'Installing cargo-fuzz, once: it builds and runs the fuzzers.'; cargo install cargo-fuzz --locked; }
 	@for file in tests/fuzz/fuzz_targets/*.rs; do target=$$(basename "$$file" .rs); mkdir -p target/fuzz/corpus/$$target; \
 	  cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --features libfuzzer --sanitizer none $$target \

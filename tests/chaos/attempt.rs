@@ -187,6 +187,15 @@ impl Run {
             Ok(())
         };
         loop {
+            if started.elapsed() > LIMIT {
+                let text = stage.picture().await?.text(stage)?;
+                bail!(
+                    "it does not come to its end; the last of {} writes is {:?}: {}",
+                    writes.len(),
+                    writes.last().map(ToString::to_string),
+                    difference(expected.unwrap_or(&text), &text)
+                );
+            }
             let next = self.taken + 1;
             let held = timeout(LOOK, self.proxy.held(|seen| seen.write == Some(next))).await;
             if let Ok(seen) = held {
@@ -221,13 +230,6 @@ impl Run {
                 };
                 if picture.is_settled() && is_done {
                     return Ok((writes, false));
-                }
-                if started.elapsed() > LIMIT {
-                    let expected = expected.unwrap_or(&text);
-                    bail!(
-                        "it does not come to its end: {}",
-                        difference(expected, &text)
-                    );
                 }
             }
         }

@@ -600,7 +600,13 @@ fn every_field_can_be_changed_and_changed_back() {
 fn whatever_was_changed_can_be_changed_back() {
     run(async {
         let (lab, operator) = lab().await;
-        let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
+        let number = |name: &str| {
+            let text = env::var(name).ok()?;
+            Some(
+                text.parse::<u64>()
+                    .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+            )
+        };
         let minutes = number("TRANSITIONS_MINUTES").unwrap_or(60);
         let end = Instant::now() + Duration::from_secs(60 * minutes);
         let stages = stages(&lab, &operator, 12).await;

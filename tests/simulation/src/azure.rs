@@ -288,9 +288,13 @@ async fn effect(
     let after = azure.state();
     {
         let state = &mut *link.world.state();
-        state
-            .rules
-            .note_azure(&state.api, link, granted_since, request, [&before, &after]);
+        let event =
+            state
+                .rules
+                .note_azure(&state.api, link, granted_since, request, [&before, &after]);
+        if let Some(event) = event {
+            state.met.add(event);
+        }
     }
     match answered {
         Poll::Ready(answer) => answer,

@@ -20,7 +20,7 @@ struct Cli {
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Run this one only, and print everything that happens.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seeds", "from", "limit"])]
     seed: Option<u64>,
     /// Begin no seed after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
@@ -65,7 +65,13 @@ fn replay(seed: u64) -> ExitCode {
 
 fn all(cli: &Cli) -> ExitCode {
     let start = Instant::now();
-    let end = cli.from.saturating_add(cli.seeds);
+    let Some(end) = cli.from.checked_add(cli.seeds) else {
+        eprintln!(
+            "error: there are no seeds after {}: a smaller --from",
+            u64::MAX
+        );
+        return ExitCode::FAILURE;
+    };
     let next = AtomicU64::new(cli.from);
     let done = AtomicU64::new(0);
     let virtual_seconds = AtomicU64::new(0);

@@ -37,6 +37,8 @@ pub enum Event {
     Exchanged,
     /// ... or did not.
     NotExchanged,
+    /// The operator took a credential from an identity that its object has left for another one.
+    IdentityLeft,
     /// The operator deleted a Secret of an object that stays, ...
     SecretGivenUp,
     /// ... or its Role.

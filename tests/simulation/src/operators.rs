@@ -368,7 +368,8 @@ impl Operators {
         self.processes.len()
     }
 
-    /// What the kubelet does: a process that has ended is started again. A panic is a violation.
+    /// What the kubelet does: a process that has ended is started again. A panic is a violation, and so is an end
+    /// that nobody asked for, unless the Lease may be lost.
     pub async fn supervise(&mut self) {
         for index in 0..self.processes.len() {
             if !self.processes[index].task.is_finished() {
@@ -378,12 +379,14 @@ impl Operators {
             let ended = std::mem::replace(&mut self.processes[index], next);
             let how = ended.task.await;
             self.world.tell(|| format!("{} ended", ended.link.name));
-            if let Err(error) = how
-                && error.is_panic()
-            {
-                let what = format!("{} panicked: {error}", ended.link.name);
-                self.world.state().rules.broken(&what);
-            }
+            let wrong = match how {
+                Err(error) if error.is_panic() => format!("panicked: {error}"),
+                Ok(Err(error)) if !self.elects => format!("ended by itself: {error:#}"),
+                Ok(Ok(())) if ended.stop.is_some() => "ended by itself".to_owned(),
+                _ => continue,
+            };
+            let what = format!("{} {wrong}", ended.link.name);
+            self.world.state().rules.broken(&what);
         }
     }
 

@@ -89,10 +89,11 @@ impl People {
         let an_object = self.one_there("airflowworkloadidentities", object_path);
         match self.rng.u32(..100) {
             0..14 => self.create_object(namespace, object),
-            14..41 => {
+            14..36 => {
                 let spec = self.change();
                 self.patch(&an_object, &json!({ "spec": spec }));
             }
+            36..41 => self.move_on(&an_object).await,
             41..44 => self.take_over().await,
             44..50 => self.delete(&an_object),
             50..55 => self.grant(namespace),
@@ -139,6 +140,31 @@ impl People {
                 self.patch(&an_object, &patch);
             }
         }
+    }
+
+    /// The object gets the other identity, on which the operator may not write yet, perhaps. People give it time,
+    /// before and after, or there would be nothing to leave.
+    async fn move_on(&mut self, object: &str) {
+        self.wait().await;
+        let (_, found) = self.send("GET", object, &Value::Null);
+        let now = &found["spec"]["identity"]["managedIdentity"]["resourceId"];
+        let mut ids = IDENTITIES.iter().map(|name| identity_id(name));
+        let Some(other) = ids.find(|id| now.is_string() && *now != **id) else {
+            return;
+        };
+        if self.chance(40) {
+            self.world
+                .tell(|| format!("no role on {other}, but to read"));
+            self.world.azure.bar(&other, true);
+        }
+        let identity = json!({ "managedIdentity": { "resourceId": other } });
+        self.patch(object, &json!({ "spec": { "identity": identity } }));
+        self.wait().await;
+    }
+
+    async fn wait(&mut self) {
+        let pause = Duration::from_millis(self.rng.u64(..15_000));
+        tokio::time::sleep(pause).await;
     }
 
     /// The path of one that is there; of one that is not, if there is none.

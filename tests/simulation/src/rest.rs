@@ -63,9 +63,17 @@ pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
                     "{what} is ready, but {account} goes by {goes_by:?}"
                 ));
             }
+            let tenant = found.map(|found| {
+                text(&found["metadata"]["annotations"]["azure.workload.identity/tenant-id"])
+            });
+            if tenant != Some(rules::property_of(&azure, &id, "tenantId")) {
+                return Some(format!("{what} is ready, but {account} is of {tenant:?}"));
+            }
             wanted.push((id.clone(), subject));
         }
-        if let Some(wrong) = connections::wrong(api, object, &rules::client_of(&azure, &id)) {
+        if let Some(wrong) =
+            connections::wrong(api, object, &rules::property_of(&azure, &id, "clientId"))
+        {
             return Some(format!("{what} is ready, but {wrong}"));
         }
     }

@@ -4,7 +4,7 @@
 mod azure;
 mod cluster;
 
-pub use azure::{client_of, credentials, identity_of_client};
+pub use azure::{credentials, identity_of_client, property_of};
 pub use cluster::{condition, is_managed, records};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Rules, Trust, cluster::records};
 use crate::api_server::ApiServer;
+use crate::met::Event;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
 use crate::operators::Link;
 
@@ -18,7 +19,7 @@ const LIMIT: usize = 20;
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Rules {
-    /// A request of an operator's changed Azure, or not.
+    /// A request of an operator's changed Azure, or not. Tells what runs have to meet, if it was that.
     pub fn note_azure(
         &mut self,
         api: &ApiServer,
@@ -26,14 +27,13 @@ impl Rules {
         granted_since: u64,
         request: &http::Request<Vec<u8>>,
         [before, after]: [&Value; 2],
-    ) {
-        let Some(path) = CredentialPath::of(request) else {
-            return;
-        };
+    ) -> Option<Event> {
+        let path = CredentialPath::of(request)?;
+        let mut event = None;
         let old = credentials(before, &path.identity).remove(&path.name);
         let new = credentials(after, &path.identity).remove(&path.name);
         if old.is_none() && new.is_none() {
-            return;
+            return None;
         }
         let is_changed = old != new;
         if let Some(old) = &old
@@ -41,7 +41,7 @@ impl Rules {
         {
             self.may_touch(link, &path, old);
             let change = (&path, old, after);
-            self.makes_before_it_breaks(api, link, change);
+            event = self.makes_before_it_breaks(api, link, change);
         }
         if let Some(new) = &new
             && old.as_ref() != Some(new)
@@ -52,6 +52,7 @@ impl Rules {
         if is_changed {
             self.changes(path);
         }
+        event
     }
 
     /// Rules 1 and 2: only what was granted, for this cluster's accounts.
@@ -128,10 +129,8 @@ impl Rules {
         api: &ApiServer,
         link: &Link,
         (path, old, after): (&CredentialPath, &Trust, &Value),
-    ) {
-        let Some((namespace, account)) = account_of(&old.subject) else {
-            return;
-        };
+    ) -> Option<Event> {
+        let (namespace, account) = account_of(&old.subject)?;
         let objects = api.list("airflowworkloadidentities").filter(|object| {
             let metadata = &object["metadata"];
             metadata["namespace"] == namespace
@@ -140,12 +139,10 @@ impl Rules {
         });
         // Two objects may have it on record, and one of them may still want it.
         let [object] = objects.collect::<Vec<_>>()[..] else {
-            return;
+            return None;
         };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let Some(specs) = self.specs.get(&(namespace.to_owned(), name.to_owned())) else {
-            return;
-        };
+        let specs = self.specs.get(&(namespace.to_owned(), name.to_owned()))?;
         let identities: Vec<String> = specs.lately().map(identity).collect();
         // What was not asked for, or not granted, for a moment, goes, and nothing replaces it.
         let asks = |spec: &Value| {
@@ -166,7 +163,7 @@ impl Rules {
             .last()
             .is_some_and(|current| *current != path.identity);
         if !is_wanted || !keeps_name || !has_moved {
-            return;
+            return None;
         }
         // On the one that it leaves, another of its credentials counts for a pass of before the move.
         let is_made = |identity: &String| {
@@ -184,6 +181,7 @@ impl Rules {
             );
             self.broken(&how);
         }
+        Some(Event::IdentityLeft)
     }
 }
 
@@ -209,16 +207,16 @@ pub fn credentials(state: &Value, identity: &str) -> BTreeMap<String, Trust> {
     all
 }
 
-/// An identity's client ID as Azure has it now; empty if there is no such identity.
-pub fn client_of(state: &Value, id: &str) -> String {
+/// An identity's `clientId` or `tenantId` as Azure has it now; empty if there is no such identity.
+pub fn property_of(state: &Value, id: &str, property: &str) -> String {
     let mut all = state["identities"].as_array().into_iter().flatten();
     let found = all.find(|found| {
         found["id"]
             .as_str()
             .is_some_and(|of| of.eq_ignore_ascii_case(id))
     });
-    let client = found.and_then(|found| found["properties"]["clientId"].as_str());
-    client.unwrap_or_default().to_owned()
+    let value = found.and_then(|found| found["properties"][property].as_str());
+    value.unwrap_or_default().to_owned()
 }
 
 /// The name of the identity with this client ID.
