@@ -496,6 +496,7 @@ impl People {
                     // Nor do they, in Airflow's eyes, have the same connection.
                     spec["connectionSecret"] = json!({ "format": "File", "readerRole": false });
                 } else if self.chance(50) {
+                    // Of what it had before, nothing may be left.
                     let format = ["Environment", "SecretsBackend"][self.rng.usize(..2)];
                     spec["connectionSecret"] = json!({ "format": format, "readerRole": false });
                 }
