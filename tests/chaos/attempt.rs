@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, fs, thread,
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    end::End,
     picture::{Picture, difference},
     scenario::{BLUE, Change, Scenario},
     stage::Stage,
@@ -58,12 +59,9 @@ pub struct Reference {
     after: String,
 }
 
-/// What became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Recovered,
-    /// The write never came: somehow it was done with less.
-    NeverCame,
+/// A replica that waits only reads it.
+fn takes_lease(seen: &Seen) -> bool {
+    seen.path.contains("/leases") && seen.method != "GET"
 }
 
 /// The operator, with a proxy before it whose writes go through one by one.
@@ -130,9 +128,36 @@ impl Run {
             }
         };
         let result = timeout(LIMIT, settled).await;
-        result.with_context(|| format!("not at rest:\n{}", self.operator.log()))??;
+        result.with_context(|| {
+            let log = self.operator.log();
+            format!("{}\n{log}", in_vain("the object does not come to rest"))
+        })??;
         self.taken = self.proxy.writes().len();
         self.hold_from(self.taken, self.taken);
+        Ok(())
+    }
+
+    /// As long as another replica leads, nothing is written, nor tried.
+    fn ensure_waiting(&self) -> Result<()> {
+        let seen = self.proxy.seen();
+        ensure!(
+            !seen
+                .iter()
+                .any(|seen| seen.write.is_some() || takes_lease(seen)),
+            "it wrote while another replica led"
+        );
+        Ok(())
+    }
+
+    /// Waits until this replica takes the Lease, before which nothing is written either.
+    async fn take_over(&self) -> Result<()> {
+        let taken = timeout(LIMIT, self.proxy.arrived(takes_lease)).await;
+        let taken = taken.with_context(|| in_vain("the replica does not take over"))?;
+        let writes = self.proxy.writes();
+        ensure!(
+            writes.iter().all(|write| write.number > taken.number),
+            "it wrote before it led"
+        );
         Ok(())
     }
 
@@ -163,7 +188,8 @@ impl Run {
     }
 
     /// Takes the writes one by one, and looks after each of them, until one is the fatal one, or there is
-    /// none for a while and everything is as `expected`. Returns those that were taken, and whether the last is the fatal one.
+    /// none for a while and everything is as `expected`. Returns those that were taken, and whether the last is the
+    /// fatal one.
     async fn watch(
         &mut self,
         stage: &Stage<'_>,
@@ -171,6 +197,7 @@ impl Run {
         of_others: &Value,
         fatal: Option<(&Write, Death)>,
         expected: Option<&str>,
+        end: &End,
     ) -> Result<(Vec<Write>, bool)> {
         let mut writes = Vec::new();
         let started = Instant::now();
@@ -188,12 +215,15 @@ impl Run {
         };
         loop {
             if started.elapsed() > LIMIT {
-                let text = stage.picture().await?.text(stage)?;
+                let picture = stage.picture().await?;
+                let text = picture.text(stage)?;
                 bail!(
-                    "it does not come to its end; the last of {} writes is {:?}: {}",
+                    "{}\nThe last of {} writes is {:?}.\n{}\n{}",
+                    in_vain("it does not come to its end"),
                     writes.len(),
                     writes.last().map(ToString::to_string),
-                    difference(expected.unwrap_or(&text), &text)
+                    end.wrongs(&picture, stage).join("\n"),
+                    expected.map_or(String::new(), |expected| difference(expected, &text))
                 );
             }
             let next = self.taken + 1;
@@ -211,7 +241,7 @@ impl Run {
                 let answered = self.proxy.answered(|seen| seen.write == Some(next));
                 timeout(LIMIT, answered)
                     .await
-                    .context("a write without an answer")?;
+                    .with_context(|| in_vain("a write has no answer"))?;
                 look(&stage.picture().await?, &writes)?;
                 if death.is_some() {
                     return Ok((writes, true));
@@ -243,23 +273,47 @@ pub struct Attempt<'a> {
     pub scenario: &'a Scenario,
 }
 
+/// Before the change.
+struct Scene<'a> {
+    stage: Stage<'a>,
+    /// It has nothing more to do.
+    run: Run,
+    /// The second operator, if one is elected: it waits.
+    replica: Option<Run>,
+    of_others: Value,
+    before: String,
+}
+
 impl Attempt<'_> {
     /// Nobody dies.
     pub async fn undisturbed(&self) -> Result<Reference> {
-        let (stage, mut run, of_others, before) = self.set_up("reference").await?;
-        let mut run = self.change(&stage, &mut run).await?.unwrap_or(run);
+        let mut scene = self.set_up("reference").await?;
+        self.change(&mut scene).await?;
+        let Scene {
+            stage,
+            mut run,
+            replica,
+            of_others,
+            before,
+        } = scene;
         let (writes, _) = run
-            .watch(&stage, self.scenario, &of_others, None, None)
+            .watch(
+                &stage,
+                self.scenario,
+                &of_others,
+                None,
+                None,
+                &self.scenario.end,
+            )
             .await?;
-        let picture = stage.picture().await?;
-        ensure!(
-            picture.checksums_agree(),
-            "the status does not know the Secrets"
-        );
+        if let Some(replica) = &replica {
+            replica.ensure_waiting()?;
+        }
+        let after = ended(&stage, &self.scenario.end).await?;
         Ok(Reference {
             writes,
             before,
-            after: picture.text(&stage)?,
+            after,
         })
     }
 
@@ -270,24 +324,39 @@ impl Attempt<'_> {
         name: &str,
         write: &Write,
         death: Death,
-    ) -> Result<Ended> {
+    ) -> Result<()> {
         let scenario = self.scenario;
-        let (stage, mut run, of_others, _) = self.set_up(name).await?;
-        let replica = if scenario.is_elected {
-            Some(Run::start(&stage, scenario, self.awi, BLUE).await?)
-        } else {
-            None
-        };
-        if let Some(replica) = &replica {
-            replica.hold_from(0, 0);
-        }
-        let mut run = self.change(&stage, &mut run).await?.unwrap_or(run);
+        let mut scene = self.set_up(name).await?;
+        self.change(&mut scene).await?;
+        let Scene {
+            stage,
+            mut run,
+            replica,
+            of_others,
+            ..
+        } = scene;
         let fatal = Some((write, death));
-        let (_, is_dead) = run
-            .watch(&stage, scenario, &of_others, fatal, Some(&reference.after))
+        let (writes, is_dead) = run
+            .watch(
+                &stage,
+                scenario,
+                &of_others,
+                fatal,
+                Some(&reference.after),
+                &scenario.end,
+            )
             .await?;
-        if !is_dead {
-            return Ok(Ended::NeverCame);
+        ensure!(
+            is_dead,
+            "the write never came: this time the end was reached by others, {}",
+            writes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        if let Some(replica) = &replica {
+            replica.ensure_waiting()?;
         }
         run.operator.kill();
         // Only now: what is held never arrives.
@@ -301,42 +370,43 @@ impl Attempt<'_> {
         } else {
             BLUE.to_owned()
         };
+        let is_elected = replica.is_some();
         let mut next = match replica {
             Some(replica) => {
-                ensure!(
-                    replica.proxy.writes().is_empty(),
-                    "it wrote without leading"
-                );
+                replica.take_over().await?;
                 replica
             }
             None => Run::start(&stage, scenario, self.awi, &issuer).await?,
         };
         next.hold_from(0, 0);
-        let expected = if is_undone {
-            &reference.before
+        let (expected, end) = if is_undone {
+            (&reference.before, &scenario.beginning)
         } else {
-            &reference.after
+            (&reference.after, &scenario.end)
         };
         let recovered = next
-            .watch(&stage, scenario, &of_others, None, Some(expected))
+            .watch(&stage, scenario, &of_others, None, Some(expected), end)
             .await;
-        recovered.with_context(|| format!("it was not as expected:\n{}", next.operator.log()))?;
-        let picture = stage.picture().await?;
-        ensure!(
-            picture.checksums_agree(),
-            "the status does not know the Secrets"
-        );
-        let found = picture.text(&stage)?;
+        let (rest, _) = recovered
+            .with_context(|| format!("it was not as expected:\n{}", next.operator.log()))?;
+        let found = ended(&stage, end).await?;
         ensure!(
             found == *expected,
             "it changed again: {}",
             difference(expected, &found)
         );
-        Ok(Ended::Recovered)
+        // The first wrote until its death, so of two that elect a leader both write: the second what the first left.
+        // Only after the very last write there is nothing left; then the second has led, and written nothing wrong.
+        let is_complete = death != Death::Before && writes.len() == reference.writes.len();
+        ensure!(
+            !is_elected || is_complete || !rest.is_empty(),
+            "the replica that took over wrote nothing"
+        );
+        Ok(())
     }
 
-    /// A stage with an operator that has nothing more to do; what is others', and everything, as text.
-    async fn set_up(&self, name: &str) -> Result<(Stage<'_>, Run, Value, String)> {
+    /// A stage with an operator that has nothing more to do.
+    async fn set_up(&self, name: &str) -> Result<Scene<'_>> {
         let scenario = self.scenario;
         let ns = format!("chaos-{}-{name}", scenario.name);
         let stage = Stage::set(self.lab, self.client, &ns, scenario).await?;
@@ -347,20 +417,63 @@ impl Attempt<'_> {
             run.settle(&stage).await?;
         }
         run.hold_from(run.taken, run.taken);
-        let picture = stage.picture().await?;
-        let before = picture.text(&stage)?;
-        Ok((stage, run, picture.of_others(), before))
+        let before = ended(&stage, &scenario.beginning)
+            .await
+            .context("before the change")?;
+        let replica = if scenario.is_elected {
+            let replica = Run::start(&stage, scenario, self.awi, BLUE).await?;
+            replica.hold_from(0, 0);
+            Some(replica)
+        } else {
+            None
+        };
+        let of_others = stage.picture().await?.of_others();
+        Ok(Scene {
+            stage,
+            run,
+            replica,
+            of_others,
+            before,
+        })
     }
 
     /// Makes the change; with another issuer, another operator is the one to go on with.
-    async fn change(&self, stage: &Stage<'_>, run: &mut Run) -> Result<Option<Run>> {
+    async fn change(&self, scene: &mut Scene<'_>) -> Result<()> {
+        let Scene { stage, run, .. } = scene;
         self.scenario.change.make(stage).await?;
-        if !matches!(self.scenario.change, Change::Issuer) {
-            return Ok(None);
+        if matches!(self.scenario.change, Change::Issuer) {
+            run.operator.kill();
+            *run = Run::start(stage, self.scenario, self.awi, &stage.green()).await?;
+            run.hold_from(0, 0);
         }
-        run.operator.kill();
-        let green = Run::start(stage, self.scenario, self.awi, &stage.green()).await?;
-        green.hold_from(0, 0);
-        Ok(Some(green))
+        Ok(())
     }
+}
+
+/// What there is, as text, if it is what the user asked for.
+async fn ended(stage: &Stage<'_>, end: &End) -> Result<String> {
+    let picture = stage.picture().await?;
+    let wrongs = end.wrongs(&picture, stage);
+    ensure!(
+        wrongs.is_empty(),
+        "not what the user asked for:\n{}",
+        wrongs.join("\n")
+    );
+    ensure!(
+        picture.checksums_agree(),
+        "the status does not know the Secrets"
+    );
+    picture.text(stage)
+}
+
+/// That something took longer than it may, and whether that may be the machine's fault.
+fn in_vain(what: &str) -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{what}, after {} seconds. That may be the machine: its load is {load}, with {cores} cores. If it is far more than \
+         there are cores, end what else runs, and try this scenario alone: make chaos CHAOS=<its name>.",
+        LIMIT.as_secs()
+    )
 }

@@ -19,16 +19,23 @@ use crate::{
     stage::{ACCOUNTS, FOREIGN_CREDENTIALS, FOREIGN_SECRETS, Stage},
 };
 
-type Named<T> = BTreeMap<String, T>;
+pub type Named<T> = BTreeMap<String, T>;
+/// A credential by its identity's place and its name.
+pub type Key = (usize, String);
 
 /// What an attempt's namespace and identities hold.
 pub struct Picture {
-    object: Option<Value>,
-    accounts: Named<Value>,
+    pub object: Option<Value>,
+    pub accounts: Named<Value>,
     secrets: Named<Value>,
     roles: Named<Value>,
-    /// By the identity's place and the name.
-    credentials: BTreeMap<(usize, String), Credential>,
+    pub credentials: BTreeMap<Key, Credential>,
+}
+
+/// Whether somebody else wrote the credential, and it has to stay as it is: what the az loop wrote on the first
+/// identity may be adopted.
+pub fn is_of_others((place, name): &Key) -> bool {
+    FOREIGN_CREDENTIALS.contains(&name.as_str()) || *place > 0 && name.starts_with("loop-")
 }
 
 impl Picture {
@@ -106,7 +113,7 @@ impl Picture {
     }
 
     /// The credentials on record.
-    fn recorded(&self) -> BTreeSet<(usize, String)> {
+    fn recorded(&self) -> BTreeSet<Key> {
         let object = self.object.as_ref();
         let records = object.and_then(|object| object["status"]["credentials"].as_array());
         let text =
@@ -151,7 +158,7 @@ impl Picture {
         let credentials: Vec<_> = self
             .credentials
             .iter()
-            .filter(|((_, name), _)| FOREIGN_CREDENTIALS.contains(&name.as_str()))
+            .filter(|(key, _)| is_of_others(key))
             .map(|(place, credential)| format!("{place:?} {credential:?}"))
             .collect();
         json!([accounts, secrets, roles, credentials])
@@ -217,13 +224,12 @@ impl Picture {
         let is_kept = finalizers
             .as_array()
             .is_some_and(|all| all.iter().any(|one| one == FINALIZER));
-        let is_of_others =
-            |name: &str| FOREIGN_CREDENTIALS.contains(&name) || name.starts_with("loop-");
+        let is_by_hand = |key: &Key| is_of_others(key) || key.1.starts_with("loop-");
         let is_going = object.is_none_or(|o| o["metadata"]["deletionTimestamp"].is_string());
         let is_let_go = scenario.retains && is_going;
         let mut leftovers = Vec::new();
         let ours = self.credentials.keys();
-        for credential in ours.filter(|(_, name)| !is_of_others(name)) {
+        for credential in ours.filter(|key| !is_by_hand(key)) {
             let name = &credential.1;
             if !recorded.contains(credential) && !is_let_go {
                 leftovers.push(format!("credential {name} is on no record"));
@@ -261,16 +267,18 @@ impl Picture {
 
     /// Secrets and Roles that the operator made.
     fn ours(&self) -> impl Iterator<Item = (&String, &Value)> {
-        let is_foreign = |name: &str| FOREIGN_SECRETS.contains(&name);
-        let secrets = self
-            .secrets
-            .iter()
-            .filter(move |(name, _)| !is_foreign(name));
-        let roles = self
-            .roles
-            .iter()
-            .filter(|(name, _)| name.starts_with("prod"));
-        secrets.chain(roles)
+        self.secrets_of_ours().chain(self.roles_of_ours())
+    }
+
+    pub fn secrets_of_ours(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let secrets = self.secrets.iter();
+        secrets.filter(|(name, _)| !FOREIGN_SECRETS.contains(&name.as_str()))
+    }
+
+    /// And `RoleBinding`s.
+    pub fn roles_of_ours(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let roles = self.roles.iter();
+        roles.filter(|(name, _)| name.starts_with("prod"))
     }
 
     /// The same text for all attempts that came to the same end.

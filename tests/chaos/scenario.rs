@@ -2,7 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{ACCOUNTS, Stage};
+use crate::{
+    end::{
+        ALL, BACKEND, CONNS, End, FILE, Issuer, KEY_VAULT, NOTHING, Names, PLAIN, RETAINED, TWO,
+        WORKER, Which,
+    },
+    stage::Stage,
+};
 
 /// The issuer that the cluster seems to have.
 pub const BLUE: &str = "https://oidc.example/blue/";
@@ -12,7 +18,11 @@ pub struct Scenario {
     pub name: &'static str,
     /// The specs of the object, one after the other, each until it is settled.
     pub before: Vec<Value>,
+    /// What the last of them comes to.
+    pub beginning: End,
     pub change: Change,
+    /// What it comes to, by what the user asked for.
+    pub end: End,
     /// Whether the user may take the change back while the operator is dead; then everything is as before.
     pub can_be_undone: bool,
     /// The accounts that have to work all the time: those that did before and do afterwards. Azure takes no second
@@ -42,14 +52,21 @@ pub enum Change {
     Delete,
 }
 
-const ALL: &[&str] = ACCOUNTS.first_chunk::<3>().unwrap();
-
 impl Scenario {
-    fn new(name: &'static str, before: Vec<Value>, change: Change) -> Self {
+    /// From an object with these specs, the last of which comes to `beginning`, to `end`.
+    fn new(
+        name: &'static str,
+        before: Vec<Value>,
+        beginning: End,
+        change: Change,
+        end: End,
+    ) -> Self {
         Self {
             name,
             before,
+            beginning,
             change,
+            end,
             can_be_undone: true,
             always_work: &[],
             is_cut_off: false,
@@ -60,11 +77,17 @@ impl Scenario {
         }
     }
 
-    /// Of an object with this spec, to another one; all accounts work all the time.
-    fn edit(name: &'static str, before: Value, after: Value) -> Self {
+    /// From an object with this spec, to another one, each with what it comes to; all accounts work all the time.
+    fn edit(name: &'static str, before: (Value, End), after: (Value, End)) -> Self {
         Self {
             always_work: ALL,
-            ..Self::new(name, vec![before], Change::Spec(after))
+            ..Self::new(
+                name,
+                vec![before.0],
+                before.1,
+                Change::Spec(after.0),
+                after.1,
+            )
         }
     }
 
@@ -96,81 +119,129 @@ impl Change {
 }
 
 pub fn scenarios() -> Vec<Scenario> {
-    let plain = || json!({});
-    let chosen = || json!({ "federation": { "credentialName": "chosen" } });
-    let other = || json!({ "identity": { "managedIdentity": { "resourceId": "OTHER" } } });
+    let empty = || json!({});
     let two = || json!([{ "id": "azure_default", "azure": {} }, { "id": "lake", "adls": { "account": "lake" } }]);
-    let backend = || json!({ "connections": two(), "connectionSecret": { "format": "SecretsBackend", "readerRole": true } });
-    let file = || json!({ "connections": two(), "connectionSecret": { "format": "File", "name": "conns" } });
+    // Specs, each with what it comes to.
+    let plain = || (empty(), PLAIN);
+    let chosen = || {
+        let spec = json!({ "federation": { "credentialName": "chosen" } });
+        (spec, PLAIN.named(Names::Chosen))
+    };
+    let other = || {
+        let spec = json!({ "identity": { "managedIdentity": { "resourceId": "OTHER" } } });
+        (spec, PLAIN.on(Which::Other))
+    };
+    let backend = || {
+        let spec = json!({ "connections": two(), "connectionSecret": { "format": "SecretsBackend", "readerRole": true } });
+        (spec, BACKEND)
+    };
+    let suspended = || (json!({ "suspend": true }), PLAIN.told("False Suspended"));
     let adopt = || json!({ "federation": { "existingCredentials": "Adopt" } });
+    let by_loop = PLAIN.named(Names::OfLoop);
+    let green = |end: End| end.issued_by(Issuer::Green);
     vec![
         Scenario {
             has_own_operator: true,
-            ..Scenario::new("create", vec![], Change::Spec(plain()))
+            ..Scenario::new("create", vec![], NOTHING, Change::Spec(empty()), PLAIN)
         },
-        Scenario::edit("connections", plain(), json!({ "connections": two() })),
+        Scenario::edit(
+            "connections",
+            plain(),
+            (json!({ "connections": two() }), TWO),
+        ),
         Scenario::edit(
             "secret",
             plain(),
-            json!({ "connectionSecret": { "name": "conns" } }),
+            (
+                json!({ "connectionSecret": { "name": "conns" } }),
+                PLAIN.with(CONNS),
+            ),
         ),
         Scenario::edit(
             "key-vault",
             plain(),
-            json!({ "keyVaultBackend": { "vaultUrl": "https://kv.vault.azure.net" } }),
+            (
+                json!({ "keyVaultBackend": { "vaultUrl": "https://kv.vault.azure.net" } }),
+                PLAIN.with(KEY_VAULT),
+            ),
         ),
         Scenario::edit("backend", plain(), backend()),
-        Scenario::edit("file", backend(), file()),
+        Scenario::edit(
+            "file",
+            backend(),
+            (
+                json!({ "connections": two(), "connectionSecret": { "format": "File", "name": "conns" } }),
+                PLAIN.with(FILE),
+            ),
+        ),
         Scenario {
-            always_work: &["airflow-worker"],
+            always_work: WORKER,
             ..Scenario::edit(
                 "accounts",
                 plain(),
-                json!({ "airflow": { "components": ["worker", "dag-processor"], "serviceAccounts": ["extra"] } }),
+                (
+                    json!({ "airflow": { "components": ["worker", "dag-processor"], "serviceAccounts": ["extra"] } }),
+                    PLAIN.of(&["airflow-worker", "airflow-dag-processor", "extra"]),
+                ),
             )
         },
         Scenario {
-            always_work: &["airflow-worker"],
+            always_work: WORKER,
             ..Scenario::edit(
                 "selector",
                 plain(),
-                json!({ "airflow": {
-                    "components": ["worker"],
-                    "serviceAccountSelector": { "matchLabels": { "component": "dag-processor" } },
-                }}),
+                (
+                    json!({ "airflow": {
+                        "components": ["worker"],
+                        "serviceAccountSelector": { "matchLabels": { "component": "dag-processor" } },
+                    }}),
+                    PLAIN.of(&["airflow-worker", "airflow-dag-processor"]),
+                ),
             )
         },
         Scenario {
-            always_work: &["airflow-worker"],
+            always_work: WORKER,
             ..Scenario::edit(
                 "workloads",
                 plain(),
-                json!({ "airflow": {
-                    "helmRelease": null,
-                    "workloadSelector": { "matchLabels": { "component": "worker" } },
-                }}),
+                (
+                    json!({ "airflow": {
+                        "helmRelease": null,
+                        "workloadSelector": { "matchLabels": { "component": "worker" } },
+                    }}),
+                    PLAIN.of(WORKER),
+                ),
             )
         },
         Scenario::edit("identity", plain(), other()),
+        // Not what the identity has: nothing of it may be used, and all stays as it was.
         Scenario::edit(
             "tenant",
             plain(),
-            json!({ "identity": { "tenantId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+            (
+                json!({ "identity": { "tenantId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+                PLAIN.told("False IdentityMismatch"),
+            ),
         ),
-        // Not the one that the identity has: nothing of it may be used.
         Scenario::edit(
             "client",
             plain(),
-            json!({ "identity": { "clientId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+            (
+                json!({ "identity": { "clientId": "bbbbbbbb-0000-4000-8000-00000000000b" } }),
+                PLAIN.told("False IdentityMismatch"),
+            ),
         ),
         Scenario::edit(
             "pods",
             backend(),
-            json!({
-                "connections": two(),
-                "connectionSecret": { "format": "Environment" },
-                "pods": { "connections": "InjectAll", "restart": "OnChange" },
-            }),
+            (
+                json!({
+                    "connections": two(),
+                    "connectionSecret": { "format": "Environment" },
+                    "pods": { "connections": "InjectAll", "restart": "OnChange" },
+                }),
+                TWO,
+            ),
         ),
         Scenario {
             always_work: &[],
@@ -180,49 +251,87 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario::edit(
             "everything",
             plain(),
-            json!({
-                "identity": { "managedIdentity": { "resourceId": "OTHER" } },
-                "federation": { "credentialName": "chosen" },
-                "connectionSecret": { "name": "conns" },
-                "airflow": { "components": ["scheduler", "triggerer", "worker", "dag-processor"] },
-            }),
+            (
+                json!({
+                    "identity": { "managedIdentity": { "resourceId": "OTHER" } },
+                    "federation": { "credentialName": "chosen" },
+                    "connectionSecret": { "name": "conns" },
+                    "airflow": { "components": ["scheduler", "triggerer", "worker", "dag-processor"] },
+                }),
+                PLAIN
+                    .of(&[
+                        "airflow-scheduler",
+                        "airflow-triggerer",
+                        "airflow-worker",
+                        "airflow-dag-processor",
+                    ])
+                    .on(Which::Other)
+                    .named(Names::Chosen)
+                    .with(CONNS),
+            ),
         ),
-        Scenario::edit("suspend", plain(), json!({ "suspend": true })),
+        Scenario::edit("suspend", plain(), suspended()),
         Scenario {
-            before: vec![plain(), json!({ "suspend": true })],
+            before: vec![empty(), suspended().0],
             // Suspended again, it stays as far as it came.
             can_be_undone: false,
-            ..Scenario::edit("resume", plain(), other())
+            ..Scenario::edit("resume", suspended(), other())
         },
         Scenario {
             has_az_loop: true,
             can_be_undone: false,
-            ..Scenario::edit("adopt", plain(), adopt())
+            ..Scenario::edit("adopt", (empty(), by_loop), (adopt(), by_loop))
+        },
+        // What adopting comes to.
+        Scenario {
+            has_az_loop: true,
+            can_be_undone: false,
+            ..Scenario::new("adopted", vec![adopt()], by_loop, Change::Delete, NOTHING)
         },
         Scenario {
             always_work: ALL,
-            ..Scenario::new("issuer", vec![plain()], Change::Issuer)
+            ..Scenario::new("issuer", vec![empty()], PLAIN, Change::Issuer, green(PLAIN))
         },
         Scenario {
             always_work: ALL,
-            ..Scenario::new("issuer-names", vec![chosen()], Change::Issuer)
+            ..Scenario::new(
+                "issuer-names",
+                vec![chosen().0],
+                chosen().1,
+                Change::Issuer,
+                green(chosen().1),
+            )
         },
         Scenario {
-            always_work: &["airflow-worker"],
+            always_work: WORKER,
             is_cut_off: true,
             ..Scenario::new(
                 "narrowed",
-                vec![plain()],
-                Change::Grant(Some(json!({ "serviceAccounts": ["airflow-worker"] }))),
+                vec![empty()],
+                PLAIN,
+                Change::Grant(Some(json!({ "serviceAccounts": WORKER }))),
+                PLAIN.of(WORKER).told("False NotGranted"),
             )
         },
         Scenario {
             is_cut_off: true,
-            ..Scenario::new("revoked", vec![plain()], Change::Grant(None))
+            ..Scenario::new(
+                "revoked",
+                vec![empty()],
+                PLAIN,
+                Change::Grant(None),
+                PLAIN.of(&[]).told("False NotGranted"),
+            )
         },
         Scenario {
             can_be_undone: false,
-            ..Scenario::new("delete", vec![backend()], Change::Delete)
+            ..Scenario::new(
+                "delete",
+                vec![backend().0],
+                BACKEND,
+                Change::Delete,
+                NOTHING,
+            )
         },
         Scenario {
             can_be_undone: false,
@@ -230,7 +339,9 @@ pub fn scenarios() -> Vec<Scenario> {
             ..Scenario::new(
                 "retain",
                 vec![json!({ "federation": { "deletionPolicy": "Retain" } })],
+                PLAIN,
                 Change::Delete,
+                RETAINED,
             )
         },
         Scenario {

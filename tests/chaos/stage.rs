@@ -45,6 +45,7 @@ pub struct Stage<'a> {
 pub struct Identity {
     pub id: String,
     pub client_id: String,
+    pub tenant_id: String,
 }
 
 impl<'a> Stage<'a> {
@@ -289,9 +290,13 @@ async fn identity(lab: &Lab, name: &str) -> Result<Identity> {
         "{SUBSCRIPTION}/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
     );
     let made = lab.azure().await?.put_identity(&id).await?;
-    let client_id = made["properties"]["clientId"].as_str();
+    let given = |field: &str| {
+        let text = made["properties"][field].as_str().map(str::to_owned);
+        text.with_context(|| format!("no {field}"))
+    };
     Ok(Identity {
-        client_id: client_id.context("no client ID")?.to_owned(),
+        client_id: given("clientId")?,
+        tenant_id: given("tenantId")?,
         id,
     })
 }
