@@ -144,7 +144,7 @@ impl Run {
             !seen
                 .iter()
                 .any(|seen| seen.write.is_some() || takes_lease(seen)),
-            "it wrote while another replica led"
+            "it took the Lease, or wrote, while another replica led"
         );
         Ok(())
     }
