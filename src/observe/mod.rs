@@ -221,6 +221,12 @@ impl Snapshot {
         view.is_some_and(|view| view.unsettled.includes(name))
     }
 
+    /// Whether Microsoft Graph may have a credential for this subject that it does not list yet.
+    #[must_use]
+    pub fn is_hidden(&self, identity: &IdentityId, subject: &str) -> bool {
+        matches!(identity, IdentityId::Application(_)) && self.settling.contains(subject)
+    }
+
     /// Whether everything read from Azure is at most this old.
     #[must_use]
     pub fn is_at_most(&self, age: Duration) -> bool {

@@ -11,6 +11,7 @@ use crate::{
         CLIENT_ID_ANNOTATION, ConditionType, OPERATOR, Reason, TENANT_ID_ANNOTATION,
         account_field_manager,
     },
+    azure::{AzureErrorKind, View},
     model::Subject,
     observe::{AccountState, Annotation, Existing, Snapshot},
     problem::Problem,
@@ -56,7 +57,7 @@ pub(super) fn release(snapshot: &Snapshot, plan: &mut Plan) {
             .state
             .as_ref()
             .filter(|state| state.is_managed_by(&manager))?;
-        let keeps_it = is_planned_for || is_held_by_former_identity(snapshot, &account.name);
+        let keeps_it = is_planned_for || is_held_by_former_identity(snapshot, &account.name, state);
         (!keeps_it).then(|| Existing {
             name: account.name.clone(),
             uid: state.uid.clone(),
@@ -79,13 +80,29 @@ pub(super) fn release(snapshot: &Snapshot, plan: &mut Plan) {
     }
 }
 
-/// Whether the account still has a granted credential on an identity that the spec named
-/// before: it goes by that one until the new identity can take over.
-fn is_held_by_former_identity(snapshot: &Snapshot, account: &str) -> bool {
+/// Whether the account is annotated with an identity that the spec named before, and still has a
+/// granted credential there, as far as can be seen: it goes by that one until the new identity can
+/// take over.
+fn is_held_by_former_identity(snapshot: &Snapshot, account: &str, state: &AccountState) -> bool {
     let subject = Subject::new(&snapshot.namespace, account).to_string();
+    let goes_by = |view: &View| match &view.identity {
+        Ok(identity) => state.client_id.value.as_deref() == Some(&*identity.client_id.to_string()),
+        Err(error) => error.kind != AzureErrorKind::NotFound,
+    };
+    let may_have = |view: &View, name: &str| match &view.credentials {
+        Ok(listed) => listed
+            .iter()
+            .any(|c| c.is_named(name) && c.subject == subject),
+        Err(error) => error.kind != AzureErrorKind::NotFound,
+    };
     !snapshot.is_deleting()
         && snapshot.records().any(|(identity, record)| {
-            record.subject == subject && snapshot.covers(&identity, account)
+            record.subject == subject
+                && snapshot.covers(&identity, account)
+                && snapshot.azure.get(&identity).is_some_and(|view| {
+                    goes_by(view)
+                        && (may_have(view, &record.name) || snapshot.is_hidden(&identity, &subject))
+                })
         })
 }
 

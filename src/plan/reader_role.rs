@@ -40,8 +40,12 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
 
 /// Plans its end, if it is there and ours.
 fn remove(snapshot: &Snapshot, plan: &mut Plan) {
+    let status = snapshot.object.status.as_ref();
+    let is_on_record = status.is_some_and(|status| status.reader_role);
     let progress = match &snapshot.reader_role {
         Ok(None | Some(ReaderRole::Foreign)) => return,
+        // It never was.
+        Ok(Some(ReaderRole::Incomplete)) if !is_on_record => return,
         Ok(Some(ReaderRole::Ours { .. } | ReaderRole::Incomplete)) => {
             let name = reader_role_name(&snapshot.object);
             Progress::Pending(plan.push(Action::DeleteReaderRole { name }, Vec::new()))

@@ -2,6 +2,7 @@
 
 use airflow_workload_identity::{
     api::{ConditionType, Reason},
+    observe::Snapshot,
     plan::plan,
 };
 use serde_json::json;
@@ -91,6 +92,35 @@ fn an_identity_that_is_not_granted_takes_nothing_from_the_one_that_is() {
     );
     world.grants.clear();
     assert_eq!(planned(&world).len(), 4, "{:?}", planned(&world));
+}
+
+#[test]
+fn one_that_is_granted_keeps_no_account_that_it_does_not_let_in() {
+    let released = |world: &Snapshot| {
+        let steps = planned(world);
+        let released = steps
+            .iter()
+            .filter(|s| s.starts_with("take the annotations"));
+        released.count()
+    };
+    let mut moved = converged();
+    moved.identity = Ok(id("airflow-dev"));
+    moved.grants.insert(id("airflow-dev"), Vec::new());
+    assert_eq!(released(&moved), 0);
+    let mut world = moved.clone();
+    // On record, and not there.
+    azure(&mut world, "airflow", Vec::clear);
+    assert_eq!(released(&world), 2);
+    // There, but nobody goes by it.
+    let mut world = moved.clone();
+    for account in ["airflow-scheduler", "airflow-worker"] {
+        crate::given::account(&mut world, account, |state| {
+            state.client_id.value = Some("the client ID of airflow-dev".into());
+        });
+    }
+    assert_eq!(released(&world), 2);
+    unreachable(&mut moved, "airflow");
+    assert_eq!(released(&moved), 0);
 }
 
 #[test]

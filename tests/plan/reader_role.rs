@@ -49,6 +49,7 @@ fn it_is_bound_to_the_granted_accounts_and_follows_them() {
 fn nobody_gets_it_before_there_is_a_grant() {
     let mut world = asked();
     world.grants.clear();
+    world.reader_role = Ok(Some(ReaderRole::Incomplete));
     assert_eq!(of_role(&world), Vec::<String>::new());
 }
 

@@ -123,9 +123,7 @@ impl Plan {
             None => None,
         };
         let is_listed = matches!(listed, Some(Ok(_)));
-        let is_hidden = matches!(identity, IdentityId::Application(_))
-            && snapshot.settling.contains(&record.subject);
-        if live.is_none() && is_listed && is_hidden {
+        if live.is_none() && is_listed && snapshot.is_hidden(identity, &record.subject) {
             let message = format!(
                 "Microsoft Graph does not list credential {name} yet, which was written minutes ago. It is deleted when it shows.",
                 name = record.name,

@@ -474,6 +474,7 @@ async fn travel(
     let done = count - legs(&todo.into_inner().unwrap());
     let took = start.elapsed();
     println!("{done} of {count} times there and back in {took:?}; {refused} specs were refused");
+    assert!(done > 0, "the time was over before the first");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     refused
 }

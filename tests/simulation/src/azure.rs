@@ -1,6 +1,6 @@
 //! Azure, which is the emulator in this process, and the way to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,9 @@ use uuid::Uuid;
 
 use crate::entra;
 use crate::met::Event;
+use crate::names::CredentialPath;
 use crate::operators::Link;
+use crate::rules::Known;
 use crate::weather::What;
 
 /// As `--azure-timeout` is by default.
@@ -37,6 +39,9 @@ pub const ENDPOINT: &str = "https://management.azure.com";
 /// What a write occupies its identity for.
 const WRITE_WINDOW: u64 = 40;
 const API_VERSION: &str = "2024-11-30";
+/// How long a write has to wait that Azure puts off: long enough for the operator to be told of what changes
+/// meanwhile, and not longer than a write waits for its turn.
+pub const PUT_OFF: Duration = Duration::from_secs(14);
 
 /// A client is costly, and nobody uses it.
 static ISSUERS: LazyLock<Arc<Issuers>> =
@@ -48,6 +53,8 @@ pub struct Azure {
     caller: Caller,
     /// The identities of which the operator may not write the credentials, or not even read: whether it may.
     barred: Mutex<BTreeMap<String, bool>>,
+    /// The identities whose next write by an operator is put off.
+    put_off: Mutex<BTreeSet<String>>,
 }
 
 impl Azure {
@@ -70,6 +77,7 @@ impl Azure {
             },
             app,
             barred: Mutex::default(),
+            put_off: Mutex::default(),
         }
     }
 
@@ -125,6 +133,29 @@ impl Azure {
     /// It has its roles again.
     pub fn unbar(&self) {
         self.barred().clear();
+    }
+
+    /// The next write of an operator's to the identity of this ID has to wait.
+    pub fn put_off(&self, identity: &str) {
+        self.waits().insert(identity.to_ascii_lowercase());
+    }
+
+    /// Whether one was told to.
+    pub fn has_put_off(&self, identity: &str) -> bool {
+        !self.waits().contains(&identity.to_ascii_lowercase())
+    }
+
+    /// None has to wait.
+    pub fn put_off_no_more(&self, identity: &str) {
+        self.waits().remove(&identity.to_ascii_lowercase());
+    }
+
+    fn is_put_off(&self, request: &http::Request<Vec<u8>>) -> bool {
+        CredentialPath::of(request).is_some_and(|path| self.waits().remove(&path.identity))
+    }
+
+    fn waits(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_barred(&self, request: &http::Request<Vec<u8>>) -> bool {
@@ -185,8 +216,8 @@ impl HttpClient for AzureLink {
         let request = plain(request);
         self.0.is_awake().await;
         let _under_way = self.0.sends(&request);
-        let granted_since = link.knows_grants();
-        let way = tokio::spawn(async move { carry(&link, request, granted_since).await });
+        let known = link.known();
+        let way = tokio::spawn(async move { carry(&link, request, known).await });
         let answer = timeout(TIMEOUT, way).await;
         self.0.is_awake().await;
         let answer = match answer {
@@ -212,7 +243,7 @@ impl HttpClient for AzureLink {
 async fn carry(
     link: &Arc<Link>,
     request: http::Request<Vec<u8>>,
-    granted_since: u64,
+    known: Known,
 ) -> Option<http::Response<Vec<u8>>> {
     let fate = link.world.fate(&request);
     sleep(fate.before).await;
@@ -228,21 +259,22 @@ async fn carry(
     let answer = match fate.what {
         What::LostThere => return None,
         _ if link.world.azure.is_barred(&request) => refusal(403, None),
+        _ if is_write && link.world.azure.is_put_off(&request) => {
+            refusal(429, Some(PUT_OFF.as_secs()))
+        }
         What::Refused(409, _) if is_write => refusal(409, None),
         What::Refused(409, _) => refusal(503, None),
-        What::Refused(status, retry) => refusal(status, retry),
+        What::Refused(status, retry) => refusal(status, retry.map(u64::from)),
         What::Doubted(status) => {
-            effect(link, &request, granted_since).await;
+            effect(link, &request, known).await;
             refusal(status, None)
         }
         What::Twice => {
-            effect(link, &request, granted_since).await;
+            effect(link, &request, known).await;
             sleep(fate.before).await;
-            effect(link, &request, granted_since).await
+            effect(link, &request, known).await
         }
-        What::Passes | What::LostBack | What::Silence => {
-            effect(link, &request, granted_since).await
-        }
+        What::Passes | What::LostBack | What::Silence => effect(link, &request, known).await,
     };
     link.world.tell(|| {
         let (method, path, status) = (request.method(), request.uri().path(), answer.status());
@@ -275,7 +307,7 @@ async fn carry(
 async fn effect(
     link: &Link,
     request: &http::Request<Vec<u8>>,
-    granted_since: u64,
+    known: Known,
 ) -> http::Response<Vec<u8>> {
     let azure = &link.world.azure;
     if request.method() == http::Method::GET || is_exchange(request) {
@@ -288,10 +320,9 @@ async fn effect(
     let after = azure.state();
     {
         let state = &mut *link.world.state();
-        let event =
-            state
-                .rules
-                .note_azure(&state.api, link, granted_since, request, [&before, &after]);
+        let event = state
+            .rules
+            .note_azure(&state.api, link, known, request, [&before, &after]);
         if let Some(event) = event {
             state.met.add(event);
         }
@@ -306,7 +337,7 @@ fn is_exchange(request: &http::Request<Vec<u8>>) -> bool {
     request.uri().path().ends_with(entra::PATH)
 }
 
-fn refusal(status: u16, retry_after: Option<u32>) -> http::Response<Vec<u8>> {
+fn refusal(status: u16, retry_after: Option<u64>) -> http::Response<Vec<u8>> {
     let code = if status == 409 {
         "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity"
     } else {

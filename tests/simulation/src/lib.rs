@@ -17,4 +17,4 @@ mod weather;
 mod world;
 
 pub use met::{Event, Met};
-pub use run::{Failure, Report, run};
+pub use run::{Failure, Report, prepare, run};

@@ -1,5 +1,6 @@
 //! Runs seeds on all cores, or one of them with its whole trace.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +45,10 @@ fn main() -> ExitCode {
 
 /// With the operators' own log, as RUST_LOG wants it.
 fn replay(seed: u64) -> ExitCode {
+    // Or the log would begin with another seed's.
+    simulation::prepare();
     tracing_subscriber::fmt()
+        .with_ansi(io::stdout().is_terminal())
         .with_env_filter(EnvFilter::from_default_env())
         .without_time()
         .init();

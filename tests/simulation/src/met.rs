@@ -43,6 +43,18 @@ pub enum Event {
     SecretGivenUp,
     /// ... or its Role.
     RoleGivenUp,
+    /// A write waited for Azure, and meanwhile the grant for it went, ...
+    GrantTakenMeanwhile,
+    /// ... or somebody changed the credential that it was about.
+    CredentialChangedMeanwhile,
+    /// In the end an object was ready, ...
+    EndedReady,
+    /// ... was suspended, ...
+    EndedSuspended,
+    /// ... had an account that no grant covers, ...
+    EndedNotGranted,
+    /// ... or one whose credential's name somebody else has.
+    EndedInConflict,
     /// The operator has no role for it.
     ListForbidden,
     PutForbidden,

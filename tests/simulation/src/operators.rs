@@ -22,7 +22,7 @@ use crate::azure::{AzureLink, SignIn};
 use crate::cluster::ClusterLink;
 use crate::entra;
 use crate::names::{AUDIENCE, CredentialPath, FOREIGN_ISSUER, OWN_NAMESPACE};
-use crate::rules::{Trust, identity_of_client};
+use crate::rules::{Known, Trust, identity_of_client};
 use crate::world::World;
 
 /// One process's connections, and what it has learnt by them.
@@ -40,8 +40,8 @@ struct LinkState {
     /// Until then the network does not lead there.
     cut_from_cluster: Option<Instant>,
     cut_from_azure: Option<Instant>,
-    /// The version up to which it was told of grants, and when.
-    told: Vec<(Instant, u64)>,
+    /// The versions up to which it was told of grants and of objects, and when.
+    told: BTreeMap<String, Vec<(Instant, u64)>>,
     /// What it was told of identities' credentials.
     credentials: BTreeMap<String, BTreeMap<String, Trust>>,
     /// What Entra has told it since it last wrote a credential for that account: the client, and the subject.
@@ -73,8 +73,8 @@ impl LinkState {
     }
 }
 
-/// The plural of the grants.
 const GRANTS: &str = "azureidentitygrants";
+const OBJECTS: &str = "airflowworkloadidentities";
 /// A pass takes no longer, but where several of its requests are answered late, or the process sleeps.
 pub const PASS: Duration = Duration::from_secs(60);
 
@@ -128,28 +128,28 @@ impl Link {
     pub fn heard(&self, request: &http::Request<Vec<u8>>, answer: &http::Response<Vec<u8>>) {
         let path = request.uri().path();
         let plural = path.rsplit('/').next().unwrap_or_default();
-        let is_list = plural == GRANTS;
+        let is_list = [GRANTS, OBJECTS].contains(&plural);
         if request.method() == http::Method::GET && is_list && answer.status().is_success() {
             let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
             let version = body["metadata"]["resourceVersion"].as_str();
             let version = version.and_then(|version| version.parse().ok());
-            self.is_told(version.unwrap_or_default());
+            self.is_told(plural, version.unwrap_or_default());
         }
     }
 
     /// Events of a watch were delivered up to this version.
     pub fn watched(&self, watch: &Watch, version: u64) {
-        if watch.plural == GRANTS {
-            self.is_told(version);
-        }
+        self.is_told(watch.plural, version);
     }
 
-    fn is_told(&self, version: u64) {
-        self.state().told.push((Instant::now(), version));
+    fn is_told(&self, plural: &str, version: u64) {
+        let mut state = self.state();
+        let told = state.told.entry(plural.to_owned()).or_default();
+        told.push((Instant::now(), version));
     }
 
-    /// The version of the grants that it knows for certain.
-    pub fn knows_grants(&self) -> u64 {
+    /// What it knows for certain when it sends a request.
+    pub fn known(&self) -> Known {
         let state = self.state();
         let now = Instant::now();
         // A process that sleeps reads nothing.
@@ -158,9 +158,15 @@ impl Link {
             (Some(paused), Some(resumed)) if now < resumed + READ => paused,
             _ => now,
         };
-        let told = state.told.iter();
-        let mut read = told.filter(|(at, _)| *at + READ <= awake);
-        read.next_back().map_or(0, |(_, version)| *version)
+        let told = |plural: &str| state.told.get(plural).into_iter().flatten();
+        let mut grants = told(GRANTS).filter(|(at, _)| *at + READ <= awake);
+        // A process that began later began with what it was told first.
+        let mut objects = told(OBJECTS).filter(|(at, _)| *at + READ + PASS <= awake);
+        let objects = objects.next_back().or_else(|| told(OBJECTS).next());
+        Known {
+            grants: grants.next_back().map_or(0, |(_, version)| *version),
+            objects: objects.map_or(0, |(_, version)| *version),
+        }
     }
 
     /// Whether it was stopped, not long ago: what it was about to send it sent when it went on.

@@ -1,18 +1,16 @@
 //! What people do meanwhile, with kubectl and `az`: tenants, administrators, and the operator of
 //! another cluster.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod azure;
+mod end;
+mod moves;
 
-use airflow_workload_identity::model::{CredentialName, Subject};
+use std::sync::Arc;
+
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::names::{
-    ACCOUNTS, API, AUDIENCE, CredentialPath, FOREIGN_ISSUER, GROUP, IDENTITIES, NAMESPACES,
-    OBJECTS, SPOILT, identity_id, subject,
-};
-use crate::rules::Trust;
+use crate::names::{ACCOUNTS, API, GROUP, IDENTITIES, NAMESPACES, OBJECTS, SPOILT, identity_id};
 use crate::world::World;
 
 /// All people at once.
@@ -66,7 +64,7 @@ impl People {
             self.create_identity(identity).await;
         }
         // Bystanders.
-        self.put_credential(IDENTITIES[0], "aks-identity-binding", &foreign(0))
+        self.put_credential(IDENTITIES[0], "aks-identity-binding", &azure::foreign(0))
             .await;
         self.create_object(NAMESPACES[0], OBJECTS[0]);
     }
@@ -93,9 +91,11 @@ impl People {
                 let spec = self.change();
                 self.patch(&an_object, &json!({ "spec": spec }));
             }
-            36..41 => self.move_on(&an_object).await,
-            41..44 => self.take_over().await,
-            44..50 => self.delete(&an_object),
+            36..39 => self.move_on(&an_object).await,
+            39..41 => self.take_back(&an_object).await,
+            41..43 => self.take_over().await,
+            43..45 => self.take_over_meanwhile().await,
+            45..50 => self.delete(&an_object),
             50..55 => self.grant(namespace),
             55..58 => self.delete(&grant_path(namespace)),
             58..61 => {
@@ -140,31 +140,6 @@ impl People {
                 self.patch(&an_object, &patch);
             }
         }
-    }
-
-    /// The object gets the other identity, on which the operator may not write yet, perhaps. People give it time,
-    /// before and after, or there would be nothing to leave.
-    async fn move_on(&mut self, object: &str) {
-        self.wait().await;
-        let (_, found) = self.send("GET", object, &Value::Null);
-        let now = &found["spec"]["identity"]["managedIdentity"]["resourceId"];
-        let mut ids = IDENTITIES.iter().map(|name| identity_id(name));
-        let Some(other) = ids.find(|id| now.is_string() && *now != **id) else {
-            return;
-        };
-        if self.chance(40) {
-            self.world
-                .tell(|| format!("no role on {other}, but to read"));
-            self.world.azure.bar(&other, true);
-        }
-        let identity = json!({ "managedIdentity": { "resourceId": other } });
-        self.patch(object, &json!({ "spec": { "identity": identity } }));
-        self.wait().await;
-    }
-
-    async fn wait(&mut self) {
-        let pause = Duration::from_millis(self.rng.u64(..15_000));
-        tokio::time::sleep(pause).await;
     }
 
     /// The path of one that is there; of one that is not, if there is none.
@@ -256,14 +231,18 @@ impl People {
         self.send("POST", &path, &manifest);
     }
 
+    /// One identity, or all of them, for all accounts of the namespace.
     fn grant(&mut self, namespace: &str) {
-        let which = self.rng.u32(..3);
-        let identity = match which {
+        let identity = match self.rng.u32(..3) {
             0 => json!({ "resourceId": identity_id(self.one(&IDENTITIES)) }),
             _ => json!({ "resourceGroupId": GROUP }),
         };
+        self.put_grant(namespace, &identity, &json!([]));
+    }
+
+    fn put_grant(&self, namespace: &str, identity: &Value, accounts: &Value) {
         let spec = json!({
-            "identities": [identity], "namespaces": { "names": [namespace] }, "serviceAccounts": [],
+            "identities": [identity], "namespaces": { "names": [namespace] }, "serviceAccounts": accounts,
         });
         let manifest = json!({
             "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AzureIdentityGrant",
@@ -297,252 +276,6 @@ impl People {
         let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }]);
         let manifest = json!({ "metadata": metadata, "rules": rules });
         self.send("POST", &path, &manifest);
-    }
-
-    async fn create_identity(&self, name: &str) {
-        let body = json!({ "location": "westeurope" });
-        self.az("PUT", &identity_id(name), &body).await;
-    }
-
-    async fn lose_credential(&mut self, identity: &str) {
-        let names = self.credential_names(identity);
-        if !names.is_empty() {
-            let name = names[self.rng.usize(..names.len())].clone();
-            self.az("DELETE", &credential_path(identity, &name), &Value::Null)
-                .await;
-        }
-    }
-
-    /// One that is there trusts something else now.
-    async fn change_credential(&mut self, identity: &str, namespace: &str, account: &str) {
-        let names = self.credential_names(identity);
-        if names.is_empty() {
-            return;
-        }
-        let name = names[self.rng.usize(..names.len())].clone();
-        let trust = match self.rng.u32(..3) {
-            0 => trust(&self.issuer, &subject(namespace, account), "api://other"),
-            1 => trust(FOREIGN_ISSUER, &subject(namespace, account), AUDIENCE),
-            _ => trust(&self.issuer, &subject(namespace, "somebody"), AUDIENCE),
-        };
-        self.harm(identity, &name, trust).await;
-    }
-
-    /// What an object has on record trusts something else now, and what it did before again, perhaps; and a
-    /// while later, in which the operator may not have looked, the object goes.
-    async fn take_over(&mut self) {
-        let recorded: Vec<(String, CredentialPath)> = {
-            let state = self.world.state();
-            let objects = state.api.list("airflowworkloadidentities");
-            let recorded = objects.flat_map(|object| {
-                let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
-                let path = object_path(text("namespace"), text("name"));
-                crate::rules::records(object).map(move |record| (path.clone(), record))
-            });
-            recorded.collect()
-        };
-        if recorded.is_empty() {
-            return;
-        }
-        let (object, credential) = &recorded[self.rng.usize(..recorded.len())];
-        let identity = credential.identity.rsplit('/').next().unwrap_or_default();
-        let live = crate::rules::credentials(&self.world.azure.state(), &credential.identity);
-        // What was written down, and not written, is nobody's.
-        let Some(Trust {
-            issuer,
-            subject,
-            audience,
-        }) = live.get(&credential.name)
-        else {
-            return;
-        };
-        let mut trusts = vec![self.fake(), trust(issuer, subject, audience)];
-        trusts.truncate(self.rng.usize(1..=2));
-        for trust in trusts {
-            self.harm(identity, &credential.name, trust).await;
-            let pause = Duration::from_millis(self.rng.u64(6_000..12_000));
-            tokio::time::sleep(pause).await;
-        }
-        self.delete(object);
-    }
-
-    /// Somebody else has the name, or the account.
-    async fn occupy(&mut self, identity: &str, namespace: &str, account: &str) {
-        let issuer = self.issuer.parse().expect("an issuer");
-        let derived = CredentialName::derived(&issuer, &Subject::new(namespace, account));
-        let (name, trust) = match self.rng.u32(..4) {
-            0 => (derived.to_string(), self.fake()),
-            1 => ("chosen-airflow-worker".to_owned(), self.fake()),
-            2 => (
-                "by-hand".to_owned(),
-                trust(&self.issuer, &subject(namespace, account), AUDIENCE),
-            ),
-            _ => (
-                derived.to_string(),
-                trust(&self.issuer, &subject(namespace, account), "api://other"),
-            ),
-        };
-        self.harm(identity, &name, trust).await;
-    }
-
-    fn fake(&mut self) -> Value {
-        self.fakes += 1;
-        foreign(self.fakes)
-    }
-
-    async fn other_cluster(&mut self, identity: &str) {
-        let name = format!("other-{}", self.rng.u32(..3));
-        if self.chance(70) {
-            let trust = self.fake();
-            self.put_credential(identity, &name, &trust).await;
-        } else {
-            self.az("DELETE", &credential_path(identity, &name), &Value::Null)
-                .await;
-        }
-    }
-
-    /// No room is left.
-    async fn fill(&mut self, identity: &str) {
-        for number in 0..20 {
-            let trust = self.fake();
-            self.harm(identity, &format!("fill-{number}"), trust).await;
-        }
-    }
-
-    async fn harm(&mut self, identity: &str, name: &str, trust: Value) {
-        self.put_credential(identity, name, &trust).await;
-        self.harm
-            .push((identity.into(), name.to_ascii_lowercase(), trust));
-    }
-
-    async fn put_credential(&self, identity: &str, name: &str, trust: &Value) {
-        let body = json!({ "properties": trust });
-        // A write of an operator's may be in flight.
-        for _ in 0..20 {
-            let (status, _) = self
-                .az("PUT", &credential_path(identity, name), &body)
-                .await;
-            if ![409, 429].contains(&status) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(35)).await;
-        }
-    }
-
-    fn credential_names(&self, identity: &str) -> Vec<String> {
-        let state = self.world.azure.state();
-        let id = identity_id(identity).to_ascii_lowercase();
-        crate::rules::credentials(&state, &id).into_keys().collect()
-    }
-
-    /// The faults end, and whoever did harm undoes it: everything that is asked for can be had.
-    pub async fn heal(&mut self) {
-        for identity in IDENTITIES {
-            self.create_identity(identity).await;
-        }
-        for (identity, name, put) in std::mem::take(&mut self.harm) {
-            let id = identity_id(&identity).to_ascii_lowercase();
-            let state = self.world.azure.state();
-            let live = crate::rules::credentials(&state, &id).remove(&name);
-            if live == Some(Trust::of(&put)) {
-                self.remove_credential(&identity, &name).await;
-            }
-        }
-        self.remove_retained().await;
-        for namespace in NAMESPACES {
-            for account in ACCOUNTS {
-                self.create_account(namespace, account);
-                let path = account_path(namespace, account);
-                let (_, found) = self.send("GET", &path, &Value::Null);
-                let annotation =
-                    &found["metadata"]["annotations"]["azure.workload.identity/client-id"];
-                if annotation == "00000000-0000-0000-0000-00000000000f" {
-                    let annotations = json!({ "azure.workload.identity/client-id": null });
-                    self.patch(
-                        &path,
-                        &json!({ "metadata": { "annotations": annotations } }),
-                    );
-                }
-            }
-            let grant = json!({
-                "apiVersion": "airflow-workload-identity.io/v1alpha1", "kind": "AzureIdentityGrant",
-                "metadata": { "name": namespace },
-                "spec": { "identities": [{ "resourceGroupId": GROUP }], "namespaces": { "names": [namespace] } },
-            });
-            self.delete(&grant_path(namespace));
-            self.send("POST", &format!("{API}/azureidentitygrants"), &grant);
-            // Two objects share no account.
-            let shares = [&ACCOUNTS[..2], &ACCOUNTS[2..]];
-            for (object, accounts) in OBJECTS.into_iter().zip(shares) {
-                let secret = secret_path(namespace, &secret_name(object));
-                let (_, found) = self.send("GET", &secret, &Value::Null);
-                if !found["data"]["theirs"].is_null() {
-                    self.delete(&secret);
-                }
-                let role = role_path(namespace, object);
-                let (_, found) = self.send("GET", &role, &Value::Null);
-                if found["rules"][0]["resources"][0] == "pods" {
-                    self.delete(&role);
-                }
-                let mut spec =
-                    json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
-                let name = self.chosen_name(namespace, object);
-                let mut others = OBJECTS.iter().map(|of| self.chosen_name(NAMESPACES[0], of));
-                if namespace != NAMESPACES[0] && name.is_string() && others.any(|of| of == name) {
-                    // An account of the other namespace has the same name; on one identity only one can have it.
-                    spec["federation"] = json!({ "credentialName": null });
-                }
-                if object == OBJECTS[1] {
-                    // Nor do they, in Airflow's eyes, have the same connection.
-                    spec["connectionSecret"] = json!({ "format": "File", "readerRole": false });
-                } else if self.chance(50) {
-                    // Of what it had before, nothing may be left.
-                    let format = ["Environment", "SecretsBackend"][self.rng.usize(..2)];
-                    spec["connectionSecret"] = json!({ "format": format, "readerRole": false });
-                }
-                self.patch(&object_path(namespace, object), &json!({ "spec": spec }));
-            }
-        }
-    }
-
-    fn chosen_name(&self, namespace: &str, object: &str) -> Value {
-        let (_, found) = self.send("GET", &object_path(namespace, object), &Value::Null);
-        found["spec"]["federation"]["credentialName"].clone()
-    }
-
-    /// What was let go of is nobody's, and keeps its name from whoever moved to another issuer.
-    async fn remove_retained(&self) {
-        let retained = self.world.state().rules.retained.clone();
-        for path in retained {
-            let state = self.world.azure.state();
-            let live = crate::rules::credentials(&state, &path.identity).remove(&path.name);
-            if live.is_some_and(|trust| trust.issuer != self.issuer) {
-                let identity = path.identity.rsplit('/').next().unwrap_or_default();
-                self.remove_credential(identity, &path.name).await;
-            }
-        }
-    }
-
-    async fn remove_credential(&self, identity: &str, name: &str) {
-        for _ in 0..200 {
-            let path = credential_path(identity, name);
-            let (status, _) = self.az("DELETE", &path, &Value::Null).await;
-            if ![409, 429].contains(&status) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(35)).await;
-        }
-    }
-
-    async fn az(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self.world.azure.az(method, path, body).await;
-        let changed = CredentialPath::named(path).filter(|_| (200..300).contains(&answer.0));
-        if let Some(path) = changed {
-            self.world.state().rules.changes(path);
-        }
-        self.world
-            .tell(|| format!("person: az {method} {path} {body} → {}", answer.0));
-        answer
     }
 
     fn patch(&self, path: &str, patch: &Value) {
@@ -602,24 +335,4 @@ fn role_name(object: &str) -> String {
 
 fn secret_name(object: &str) -> String {
     format!("{object}-airflow-connections")
-}
-
-fn credential_path(identity: &str, name: &str) -> String {
-    format!(
-        "{}/federatedIdentityCredentials/{name}",
-        identity_id(identity)
-    )
-}
-
-fn trust(issuer: &str, subject: &str, audience: &str) -> Value {
-    json!({ "issuer": issuer, "subject": subject, "audiences": [audience] })
-}
-
-/// What another cluster would write; no two are the same.
-fn foreign(number: u32) -> Value {
-    trust(
-        FOREIGN_ISSUER,
-        &subject("elsewhere", &format!("account-{number}")),
-        AUDIENCE,
-    )
 }

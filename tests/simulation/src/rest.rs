@@ -1,140 +1,191 @@
-//! What holds in the end, when the faults are over: everything that is asked for is there, nothing
-//! that was the operator's is left behind, and nothing is written any more.
+//! What holds in the end, when the faults are over: everything that is asked for and granted is there, and whoever
+//! does not have it is told why; nothing that was the operator's is left behind, and nothing is written any more.
 
 mod connections;
+mod left;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::Value;
 
 use crate::api_server::ApiServer;
-use crate::names::{AUDIENCE, CredentialPath, subject};
-use crate::rules::{self, condition, credentials, is_managed};
+use crate::met::Event;
+use crate::names::{ACCOUNTS, AUDIENCE, FOREIGN_ISSUER, subject};
+use crate::rules::{self, Rules, Trust, condition, credentials};
 use crate::world::World;
 
-/// What is not as it should be, if anything is not.
-pub fn unfinished(world: &World, issuer: &str) -> Option<String> {
-    let azure = world.azure.state();
+/// What everything was looked at in.
+struct Scene<'a> {
+    api: &'a ApiServer,
+    azure: Value,
+    rules: &'a Rules,
+    issuer: &'a str,
+    verifies: bool,
+}
+
+/// What has to come of an account, by the spec of its object, the grants and what others wrote into Azure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    LetIn,
+    NotGranted,
+    /// Nobody lets it in, and somebody else has the name of its credential.
+    InTheWay,
+}
+
+/// An account that an object asks for.
+struct Wanted {
+    subject: String,
+    /// Of the identity, in lower case.
+    identity: String,
+    fate: Fate,
+}
+
+/// What has become of each object; or what is not as it should be.
+pub fn ends(world: &World, issuer: &str) -> Result<Vec<Event>, String> {
     let state = world.state();
-    let api = &state.api;
+    let scene = Scene {
+        api: &state.api,
+        azure: world.azure.state(),
+        rules: &state.rules,
+        issuer,
+        verifies: world.verifies,
+    };
     let mut wanted = Vec::new();
-    for object in api.list("airflowworkloadidentities") {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let namespace = text(&object["metadata"]["namespace"]);
-        let what = format!("{namespace}/{}", text(&object["metadata"]["name"]));
+    let mut ends = Vec::new();
+    for object in scene.api.list("airflowworkloadidentities") {
+        let metadata = &object["metadata"];
+        let what = format!(
+            "{}/{}",
+            text(&metadata["namespace"]),
+            text(&metadata["name"])
+        );
+        let end = scene.end(object, &mut wanted);
+        ends.push(end.map_err(|wrong| format!("{what} {wrong}"))?);
+    }
+    left::nothing(&scene, &wanted).map(|()| ends)
+}
+
+impl Scene<'_> {
+    /// Of an object; adds to what is wanted.
+    fn end(&self, object: &Value, wanted: &mut Vec<Wanted>) -> Result<Event, String> {
         let ready = condition(object, "Ready");
-        if !object["metadata"]["deletionTimestamp"].is_null() {
-            return Some(format!("{what} does not go: {ready:?}"));
+        let metadata = &object["metadata"];
+        if !metadata["deletionTimestamp"].is_null() {
+            return Err(format!("does not go: {ready:?}"));
         }
-        let is_ready = ready.is_some_and(|ready| {
-            ready["status"] == "True"
-                && ready["observedGeneration"] == object["metadata"]["generation"]
-        });
-        if !is_ready {
-            return Some(format!("{what} is not ready: {ready:?}"));
-        }
-        let verified = condition(object, "ExchangeVerified");
-        if world.verifies && verified.is_none_or(|verified| verified["status"] != "True") {
-            return Some(format!("{what} is ready, but not verified: {verified:?}"));
-        }
+        let namespace = text(&metadata["namespace"]);
         let id = text(&object["spec"]["identity"]["managedIdentity"]["resourceId"]);
         let id = id.to_ascii_lowercase();
-        let live = credentials(&azure, &id);
+        if object["spec"]["suspend"] == true {
+            let is_granted = |account: &&str| self.rules.grants_now(&id, namespace, account);
+            let granted: Vec<&str> = ACCOUNTS.into_iter().filter(is_granted).collect();
+            connections::role_gives_no_more(self.api, object, &granted)?;
+            is_told(object, "False", "Suspended")?;
+            return Ok(Event::EndedSuspended);
+        }
         let accounts = object["spec"]["airflow"]["serviceAccounts"].as_array();
-        for account in accounts.into_iter().flatten() {
-            let account = text(account);
-            let subject = subject(&namespace, &account);
-            let is_federated = live.values().any(|trust| {
-                trust.subject == subject && trust.issuer == issuer && trust.audience == AUDIENCE
-            });
-            if !is_federated {
-                return Some(format!(
-                    "{what} is ready, but {id} does not let {subject} in"
-                ));
+        let accounts: Vec<&str> = accounts.into_iter().flatten().map(text).collect();
+        let fates = accounts
+            .iter()
+            .map(|account| self.fate(&id, namespace, account));
+        let fates: Vec<Fate> = fates.collect();
+        for (account, fate) in accounts.iter().zip(&fates) {
+            if *fate == Fate::LetIn {
+                self.is_let_in(&id, namespace, account)?;
             }
-            let found = api.get("serviceaccounts", Some(&namespace), &account);
-            let client = found.map(|found| {
-                text(&found["metadata"]["annotations"]["azure.workload.identity/client-id"])
-            });
-            let goes_by = rules::identity_of_client(&azure, &client.unwrap_or_default());
-            if goes_by.as_ref() != Some(&id) {
-                return Some(format!(
-                    "{what} is ready, but {account} goes by {goes_by:?}"
-                ));
-            }
-            let tenant = found.map(|found| {
-                text(&found["metadata"]["annotations"]["azure.workload.identity/tenant-id"])
-            });
-            if tenant != Some(rules::property_of(&azure, &id, "tenantId")) {
-                return Some(format!("{what} is ready, but {account} is of {tenant:?}"));
-            }
-            wanted.push((id.clone(), subject));
-        }
-        if let Some(wrong) =
-            connections::wrong(api, object, &rules::property_of(&azure, &id, "clientId"))
-        {
-            return Some(format!("{what} is ready, but {wrong}"));
-        }
-    }
-    let left_behind = left_behind(&azure, &state.rules, &wanted, issuer);
-    left_behind
-        .or_else(|| annotated(api, &wanted))
-        .or_else(|| orphan(api))
-}
-
-/// What an operator made for an object that is gone.
-fn orphan(api: &ApiServer) -> Option<String> {
-    let all = ["secrets", "roles", "rolebindings"];
-    let mut all = all.into_iter().flat_map(|plural| api.list(plural));
-    all.find_map(|found| {
-        let owner = &found["metadata"]["ownerReferences"][0];
-        let mut objects = api.list("airflowworkloadidentities");
-        let is_orphan = owner["uid"].is_string()
-            && !objects.any(|object| object["metadata"]["uid"] == owner["uid"]);
-        is_orphan.then(|| format!("it has no owner any more: {}", found["metadata"]))
-    })
-}
-
-/// An account that an operator annotated and that no object asks for.
-fn annotated(api: &ApiServer, wanted: &[(String, String)]) -> Option<String> {
-    api.list("serviceaccounts").find_map(|account| {
-        let metadata = &account["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        let subject = subject(text("namespace"), text("name"));
-        let is_wanted = wanted.iter().any(|(_, wanted)| *wanted == subject);
-        let client = &metadata["annotations"]["azure.workload.identity/client-id"];
-        let is_left = client.is_string() && is_managed(account) && !is_wanted;
-        is_left.then(|| format!("the annotation of {subject} is left behind"))
-    })
-}
-
-/// A credential that an operator wrote and that nobody wants.
-fn left_behind(
-    azure: &Value,
-    rules: &rules::Rules,
-    wanted: &[(String, String)],
-    issuer: &str,
-) -> Option<String> {
-    for found in azure["identities"].as_array().into_iter().flatten() {
-        let id = found["id"]
-            .as_str()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        for (name, trust) in credentials(azure, &id) {
-            let path = CredentialPath {
+            wanted.push(Wanted {
+                subject: subject(namespace, account),
                 identity: id.clone(),
-                name,
-            };
-            let is_wanted =
-                trust.issuer == issuer && wanted.contains(&(id.clone(), trust.subject.clone()));
-            let is_retained = rules.retained.contains(&path);
-            if rules.written.contains(&path) && !is_wanted && !is_retained {
-                return Some(format!("{path:?} is left behind: {trust:?}"));
+                fate: *fate,
+            });
+        }
+        let granted = accounts.iter().zip(&fates);
+        let granted = granted.filter(|(_, fate)| **fate != Fate::NotGranted);
+        let granted: Vec<&str> = granted.map(|(account, _)| *account).collect();
+        connections::role_is_right(self.api, object, &granted)?;
+        if self.rules.may_use(&id, namespace) {
+            let client = rules::property_of(&self.azure, &id, "clientId");
+            connections::are_written(self.api, object, &client)?;
+        }
+        if fates.contains(&Fate::NotGranted) {
+            is_told(object, "False", "NotGranted")?;
+            return Ok(Event::EndedNotGranted);
+        }
+        if fates.contains(&Fate::InTheWay) {
+            is_told(object, "False", "Conflict")?;
+            return Ok(Event::EndedInConflict);
+        }
+        is_told(object, "True", "Done")?;
+        let verified = condition(object, "ExchangeVerified");
+        if self.verifies && verified.is_none_or(|verified| verified["status"] != "True") {
+            return Err(format!("is ready, but not verified: {verified:?}"));
+        }
+        Ok(Event::EndedReady)
+    }
+
+    fn fate(&self, id: &str, namespace: &str, account: &str) -> Fate {
+        if !self.rules.grants_now(id, namespace, account) {
+            return Fate::NotGranted;
+        }
+        let issuer = self.issuer.parse().expect("an issuer");
+        let subject = Subject::new(namespace, account);
+        let name = CredentialName::derived(&issuer, &subject);
+        let live = credentials(&self.azure, id);
+        let theirs = live.get(&name.as_str().to_ascii_lowercase());
+        match theirs {
+            Some(trust)
+                if trust.issuer == FOREIGN_ISSUER && !self.lets_in(&live, &subject.to_string()) =>
+            {
+                Fate::InTheWay
             }
+            _ => Fate::LetIn,
         }
     }
-    None
+
+    fn lets_in(&self, live: &BTreeMap<String, Trust>, subject: &str) -> bool {
+        live.values().any(|trust| {
+            trust.subject == subject && trust.issuer == self.issuer && trust.audience == AUDIENCE
+        })
+    }
+
+    /// The credential is there, and the account goes by its identity.
+    fn is_let_in(&self, id: &str, namespace: &str, account: &str) -> Result<(), String> {
+        let subject = subject(namespace, account);
+        if !self.lets_in(&credentials(&self.azure, id), &subject) {
+            return Err(format!("may be let in, but {id} does not let {subject} in"));
+        }
+        let found = self.api.get("serviceaccounts", Some(namespace), account);
+        let annotation =
+            |key: &str| found.map(|found| text(&found["metadata"]["annotations"][key]));
+        let client = annotation("azure.workload.identity/client-id");
+        let goes_by = rules::identity_of_client(&self.azure, client.unwrap_or_default());
+        if goes_by.as_deref() != Some(id) {
+            return Err(format!("may be let in, but {account} goes by {goes_by:?}"));
+        }
+        let tenant = annotation("azure.workload.identity/tenant-id");
+        if tenant != Some(&rules::property_of(&self.azure, id, "tenantId")) {
+            return Err(format!("may be let in, but {account} is of {tenant:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the object's status tells its user this of it as it is.
+fn is_told(object: &Value, status: &str, reason: &str) -> Result<(), String> {
+    let ready = condition(object, "Ready");
+    let is_told = ready.is_some_and(|ready| {
+        ready["status"] == status
+            && ready["reason"] == reason
+            && ready["observedGeneration"] == object["metadata"]["generation"]
+    });
+    let wrong = || format!("is not told {status}, {reason}, but {ready:?}");
+    is_told.then_some(()).ok_or_else(wrong)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 /// What was counted when the rest began.

@@ -5,7 +5,7 @@ mod azure;
 mod cluster;
 
 pub use azure::{credentials, identity_of_client, property_of};
-pub use cluster::{condition, is_managed, records};
+pub use cluster::{condition, is_managed, is_managed_for, records};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::names::{AUDIENCE, CredentialPath};
+use crate::names::{ACCOUNTS, AUDIENCE, CredentialPath};
 use crate::operators::PASS;
 
 /// What a credential trusts.
@@ -36,6 +36,25 @@ impl Trust {
     }
 }
 
+/// An object at some time.
+#[derive(Default, PartialEq)]
+struct Seen {
+    /// Null: there is none.
+    spec: Value,
+    records: BTreeSet<CredentialPath>,
+    is_going: bool,
+}
+
+impl Seen {
+    /// Whether it asks for this account, and may write for it.
+    fn asks_for(&self, account: &str) -> bool {
+        let accounts = self.spec["airflow"]["serviceAccounts"].as_array();
+        self.spec["suspend"] != true
+            && !self.is_going
+            && accounts.is_some_and(|all| all.iter().any(|name| name == account))
+    }
+}
+
 /// What has happened so far, as far as the rules go by it.
 #[derive(Default)]
 pub struct Rules {
@@ -47,20 +66,19 @@ pub struct Rules {
     pub listed: BTreeMap<String, u64>,
     /// Issuers that the cluster has had.
     pub issuers: BTreeSet<String>,
-    /// The grants after each change of them, with the version.
-    grants: History<(u64, Vec<Value>)>,
-    /// An object's spec after each change of it, by namespace and name; null: there is none.
-    specs: BTreeMap<(String, String), History<Value>>,
-    /// Namespaces with an object that adopted, at some time.
-    adopting: BTreeSet<String>,
+    /// The grants after each change of them.
+    grants: History<Vec<Value>>,
+    /// Objects after each change of them that matters here, by namespace and name.
+    objects: BTreeMap<(String, String), History<Seen>>,
     /// Credentials that an object had on record when it, or somebody for it, let go of them.
     pub retained: BTreeSet<CredentialPath>,
     /// How long a request is under way at most, or its answer.
     way: Duration,
     /// When a credential was changed last, by whomever.
     changed: BTreeMap<CredentialPath, Instant>,
-    /// Credentials that an operator wrote.
-    pub written: BTreeSet<CredentialPath>,
+    /// Credentials that an operator wrote, or took over for an object that adopts, until somebody writes one that
+    /// nobody has on record.
+    owned: BTreeSet<CredentialPath>,
     /// Secrets and Roles that an operator made, by uid.
     made: BTreeSet<String>,
     /// Who holds the Lease.
@@ -83,8 +101,17 @@ impl Rules {
         self.violation.get_or_insert_with(|| how.to_owned());
     }
 
+    /// A person wrote or deleted a credential.
+    pub fn person_changes(&mut self, path: CredentialPath) {
+        let mut latest = self.objects.values().filter_map(History::latest);
+        if !latest.any(|seen| seen.records.contains(&path)) {
+            self.owned.remove(&path);
+        }
+        self.changes(path);
+    }
+
     /// A credential was written or deleted.
-    pub fn changes(&mut self, path: CredentialPath) {
+    fn changes(&mut self, path: CredentialPath) {
         self.changed.insert(path, Instant::now());
     }
 
@@ -126,21 +153,65 @@ impl Rules {
 
     /// Whether a grant lets the account use the identity, at some version from `since` on.
     fn was_granted(&self, since: u64, identity: &str, namespace: &str, account: &str) -> bool {
-        let all = &self.grants.0;
-        let current = all.iter().rposition(|(_, (version, _))| *version <= since);
-        let mut known = all.iter().skip(current.unwrap_or_default());
-        known.any(|(_, (_, grants))| any_covers(grants, identity, namespace, account))
+        let mut known = self.grants.since(since);
+        known.any(|grants| any_covers(grants, identity, namespace, account))
+    }
+
+    /// Whether a grant lets the account use the identity now.
+    pub fn grants_now(&self, identity: &str, namespace: &str, account: &str) -> bool {
+        let grants = self.grants.latest();
+        grants.is_some_and(|grants| any_covers(grants, identity, namespace, account))
+    }
+
+    /// Whether a grant lets any account of the namespace use the identity now.
+    pub fn may_use(&self, identity: &str, namespace: &str) -> bool {
+        let mut accounts = ACCOUNTS.iter();
+        accounts.any(|account| self.grants_now(identity, namespace, account))
+    }
+
+    /// Whether an operator wrote this, or took it over for an object that adopts.
+    pub fn owns(&self, path: &CredentialPath) -> bool {
+        self.owned.contains(path)
     }
 
     /// Whether a grant has let the account use the identity all the time that a pass may take.
     fn is_granted(&self, identity: &str, namespace: &str, account: &str) -> bool {
         let mut lately = self.grants.lately();
-        lately.all(|(_, grants)| any_covers(grants, identity, namespace, account))
+        lately.all(|grants| any_covers(grants, identity, namespace, account))
+    }
+
+    /// The namespace's objects, each as it was in the time that a pass may take.
+    fn lately_in(&self, namespace: &str) -> impl Iterator<Item = &Seen> {
+        let objects = self
+            .objects
+            .iter()
+            .filter(move |((of, _), _)| of == namespace);
+        let seen = objects.flat_map(|(_, history)| history.lately());
+        seen.filter(|seen| !seen.spec.is_null())
+    }
+
+    /// Whether an operator that had been told of everything up to these versions has to leave the namespace as it is:
+    /// all its objects are suspended.
+    fn is_suspended(&self, namespace: &str, known: Known) -> bool {
+        let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
+        let seen =
+            objects.flat_map(|(_, history)| history.since(known.objects).chain(history.lately()));
+        let mut seen = seen.filter(|seen| !seen.spec.is_null()).peekable();
+        seen.peek().is_some() && seen.all(|seen| seen.spec["suspend"] == true && !seen.is_going)
     }
 }
 
-/// What was, with the moment since when.
-struct History<T>(Vec<(Instant, T)>);
+/// The versions of which an operator had been told for certain.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Of the grants, when it sent its request.
+    pub grants: u64,
+    /// Of the objects, when the pass began that sent it.
+    pub objects: u64,
+}
+
+/// What was, with the moment and the version since when.
+struct History<T>(Vec<(Instant, u64, T)>);
 
 impl<T> Default for History<T> {
     fn default() -> Self {
@@ -149,15 +220,32 @@ impl<T> Default for History<T> {
 }
 
 impl<T> History<T> {
-    fn add(&mut self, what: T) {
-        self.0.push((Instant::now(), what));
+    fn add(&mut self, version: u64, what: T) {
+        self.0.push((Instant::now(), version, what));
+    }
+
+    fn latest(&self) -> Option<&T> {
+        self.0.last().map(|(_, _, what)| what)
     }
 
     /// All that was in force while a pass that acts now may have looked.
     fn lately(&self) -> impl Iterator<Item = &T> {
-        let before = self.0.iter().rposition(|(since, _)| since.elapsed() > PASS);
-        let lately = self.0.iter().skip(before.unwrap_or_default());
-        lately.map(|(_, what)| what)
+        let before = self
+            .0
+            .iter()
+            .rposition(|(since, ..)| since.elapsed() > PASS);
+        self.from(before)
+    }
+
+    /// All that was in force from this version on.
+    fn since(&self, version: u64) -> impl Iterator<Item = &T> {
+        let before = self.0.iter().rposition(|(_, since, _)| *since <= version);
+        self.from(before)
+    }
+
+    fn from(&self, position: Option<usize>) -> impl Iterator<Item = &T> {
+        let all = self.0.iter().skip(position.unwrap_or_default());
+        all.map(|(_, _, what)| what)
     }
 }
 

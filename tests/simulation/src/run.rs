@@ -14,7 +14,7 @@ use crate::met::{Event, Met};
 use crate::names::{IDENTITIES, ISSUERS, identity_id};
 use crate::operators::Operators;
 use crate::people::People;
-use crate::rest::{Rest, unfinished};
+use crate::rest::{Rest, ends};
 use crate::weather::Weather;
 use crate::world::World;
 
@@ -47,16 +47,20 @@ static PREPARED: Once = Once::new();
 /// Unoptimised code takes more than a thread has by default, in bytes.
 const STACK: usize = 16 << 20;
 
+/// What a process does once it does in no run that counts.
+pub fn prepare() {
+    PREPARED.call_once(|| {
+        chance::fix_stores();
+        let _ = run_alone(0, false);
+    });
+}
+
 /// Runs the seed in a thread of its own: what differs between threads is a function of it.
 ///
 /// # Errors
 /// What went wrong.
 pub fn run(seed: u64, is_told: bool) -> Result<Report, Failure> {
-    // What a process does once it does in no run that counts.
-    PREPARED.call_once(|| {
-        chance::fix_stores();
-        let _ = run_alone(0, false);
-    });
+    prepare();
     run_alone(seed, is_told)
 }
 
@@ -120,7 +124,7 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     world.state().weather = Weather::CALM;
     world.azure.throttle(false);
     world.azure.unbar();
-    people.heal().await;
+    people.end().await;
     let healed = Instant::now();
     let settled = loop {
         sleep(Duration::from_secs(2)).await;
@@ -131,11 +135,12 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
         if let Some(broken) = broken {
             return Err(fail(broken));
         }
-        let Some(missing) = unfinished(&world, &people.issuer) else {
-            break healed.elapsed();
-        };
-        if healed.elapsed() > SETTLES {
-            return Err(fail(format!("not within {SETTLES:?}: {missing}")));
+        match ends(&world, &people.issuer) {
+            Ok(_) => break healed.elapsed(),
+            Err(wrong) if healed.elapsed() > SETTLES => {
+                return Err(fail(format!("not within {SETTLES:?}: {wrong}")));
+            }
+            Err(_) => {}
         }
     };
 
@@ -151,8 +156,9 @@ async fn live(mut rng: Rng, is_told: bool) -> Result<Report, Failure> {
     if let Some(broken) = broken {
         return Err(fail(broken));
     }
-    if let Some(unfinished) = unfinished(&world, &people.issuer) {
-        return Err(fail(format!("it did not last: {unfinished}")));
+    match ends(&world, &people.issuer) {
+        Ok(ends) => ends.into_iter().for_each(|end| world.met(end)),
+        Err(wrong) => return Err(fail(format!("it did not last: {wrong}"))),
     }
     let state = world.state();
     Ok(Report {

@@ -1,16 +1,12 @@
-//! The connections of an object, as its spec alone says what they are: not by the operator's own status.
+//! The connections of an object, and who may list them: by its spec, not by the operator's own status.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 
-/// What is wrong with the Secrets and the Role of an object whose identity has this client ID.
-pub fn wrong(api: &ApiServer, object: &Value, client_id: &str) -> Option<String> {
-    let is_its = |found: &&Value| {
-        let owner = &found["metadata"]["ownerReferences"][0]["uid"];
-        *owner == object["metadata"]["uid"]
-    };
+/// The Secrets of an object whose identity has this client ID are those that its spec asks for.
+pub fn are_written(api: &ApiServer, object: &Value, client_id: &str) -> Result<(), String> {
     let wanted = &object["spec"]["connectionSecret"];
     let ids: Vec<&str> = {
         let connections = object["spec"]["connections"].as_array();
@@ -29,10 +25,10 @@ pub fn wrong(api: &ApiServer, object: &Value, client_id: &str) -> Option<String>
         }
     };
     keys.sort();
-    let secrets: Vec<&Value> = api.list("secrets").filter(is_its).collect();
+    let secrets: Vec<&Value> = its(api, object, "secrets").collect();
     if secrets.len() != count {
         let names: Vec<_> = secrets.iter().map(|s| &s["metadata"]["name"]).collect();
-        return Some(format!("its Secrets are {names:?}, not {count}"));
+        return Err(format!("has Secrets {names:?}, not {count}"));
     }
     let data = secrets
         .iter()
@@ -41,16 +37,82 @@ pub fn wrong(api: &ApiServer, object: &Value, client_id: &str) -> Option<String>
     let mut found: Vec<&String> = data.iter().map(|(key, _)| *key).collect();
     found.sort();
     if found != keys.iter().collect::<Vec<_>>() {
-        return Some(format!("its Secrets hold {found:?}, not {keys:?}"));
+        return Err(format!("has Secrets that hold {found:?}, not {keys:?}"));
     }
     for (key, value) in data {
         let value = STANDARD.decode(value.as_str().unwrap_or_default());
         let text = String::from_utf8(value.unwrap_or_default()).unwrap_or_default();
         if !text.contains(client_id) {
-            return Some(format!("{key} of its Secrets does not name {client_id}"));
+            return Err(format!("has Secrets whose {key} does not name {client_id}"));
         }
     }
-    let reads = wanted["readerRole"] == true;
-    let roles = api.list("roles").filter(is_its).count();
-    (roles != usize::from(reads)).then(|| format!("there are {roles} Roles of it"))
+    Ok(())
+}
+
+/// Whoever is granted may list the Secrets, if the spec says so; and nobody may do anything else.
+pub fn role_is_right(api: &ApiServer, object: &Value, granted: &[&str]) -> Result<(), String> {
+    let reads = object["spec"]["connectionSecret"]["readerRole"] == true && !granted.is_empty();
+    let roles: Vec<&Value> = its(api, object, "roles").collect();
+    let bindings: Vec<&Value> = its(api, object, "rolebindings").collect();
+    if !reads {
+        let count = roles.len() + bindings.len();
+        return if count == 0 {
+            Ok(())
+        } else {
+            Err(format!(
+                "has {count} Roles and RoleBindings, and should have none"
+            ))
+        };
+    }
+    let ([role], [binding]) = (&roles[..], &bindings[..]) else {
+        let (roles, bindings) = (roles.len(), bindings.len());
+        return Err(format!("has {roles} Roles and {bindings} RoleBindings"));
+    };
+    let rules = json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["list"] }]);
+    if role["rules"] != rules {
+        return Err(format!("has a Role that allows {}", role["rules"]));
+    }
+    let namespace = &object["metadata"]["namespace"];
+    let mut subjects: Vec<Value> = granted
+        .iter()
+        .map(|account| json!({ "kind": "ServiceAccount", "namespace": namespace, "name": account }))
+        .collect();
+    subjects.sort_by_key(Value::to_string);
+    let mut bound = binding["subjects"].as_array().cloned().unwrap_or_default();
+    bound.sort_by_key(Value::to_string);
+    let is_bound = binding["roleRef"]["kind"] == "Role"
+        && binding["roleRef"]["name"] == role["metadata"]["name"];
+    if bound != subjects || !is_bound {
+        return Err(format!(
+            "has a RoleBinding of {bound:?}, not of {subjects:?}"
+        ));
+    }
+    Ok(())
+}
+
+/// Nobody but these accounts may list the Secrets.
+pub fn role_gives_no_more(api: &ApiServer, object: &Value, granted: &[&str]) -> Result<(), String> {
+    for binding in its(api, object, "rolebindings") {
+        for bound in binding["subjects"].as_array().into_iter().flatten() {
+            if !granted.iter().any(|account| bound["name"] == *account) {
+                return Err(format!(
+                    "has a RoleBinding of {bound}, which no grant covers"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an operator made for this object.
+fn its<'a>(
+    api: &'a ApiServer,
+    object: &'a Value,
+    plural: &'static str,
+) -> impl Iterator<Item = &'a Value> {
+    let is_its = |found: &&Value| {
+        let owner = &found["metadata"]["ownerReferences"][0]["uid"];
+        *owner == object["metadata"]["uid"]
+    };
+    api.list(plural).filter(is_its)
 }

@@ -7,7 +7,7 @@ use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Rules, Trust, cluster::records};
+use super::{Known, Rules, Seen, Trust, cluster::records};
 use crate::api_server::ApiServer;
 use crate::met::Event;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
@@ -24,7 +24,7 @@ impl Rules {
         &mut self,
         api: &ApiServer,
         link: &Link,
-        granted_since: u64,
+        known: Known,
         request: &http::Request<Vec<u8>>,
         [before, after]: [&Value; 2],
     ) -> Option<Event> {
@@ -40,14 +40,17 @@ impl Rules {
             && new.as_ref() != Some(old)
         {
             self.may_touch(link, &path, old);
+            if new.is_none() {
+                self.may_delete(link, known, &path, old);
+            }
             let change = (&path, old, after);
             event = self.makes_before_it_breaks(api, link, change);
         }
         if let Some(new) = &new
             && old.as_ref() != Some(new)
         {
-            self.may_federate(link, granted_since, &path, new);
-            self.written.insert(path.clone());
+            self.may_federate(link, known, &path, new);
+            self.owned.insert(path.clone());
         }
         if is_changed {
             self.changes(path);
@@ -56,13 +59,7 @@ impl Rules {
     }
 
     /// Rules 1 and 2: only what was granted, for this cluster's accounts.
-    fn may_federate(
-        &mut self,
-        link: &Link,
-        granted_since: u64,
-        path: &CredentialPath,
-        new: &Trust,
-    ) {
+    fn may_federate(&mut self, link: &Link, known: Known, path: &CredentialPath, new: &Trust) {
         let what = format!("{} lets {} into {path:?}", link.name, new.subject);
         if !self.issuers.contains(&new.issuer) {
             self.broken(&format!(
@@ -77,10 +74,27 @@ impl Rules {
             self.broken(&format!("rule 2: {what}, which is no account"));
             return;
         };
-        if !self.was_granted(granted_since, &path.identity, namespace, account) {
-            let how =
-                format!("rule 1: {what}, and no grant covers it since version {granted_since}");
+        let since = known.grants;
+        if !self.was_granted(since, &path.identity, namespace, account) {
+            let how = format!("rule 1: {what}, and no grant covers it since version {since}");
             self.broken(&how);
+        }
+        if self.is_suspended(namespace, known) && !link.has_slept() {
+            self.broken(&format!("{what}, where every object is suspended"));
+        }
+    }
+
+    /// For a suspended object nothing is deleted that is granted.
+    fn may_delete(&mut self, link: &Link, known: Known, path: &CredentialPath, old: &Trust) {
+        let Some((namespace, account)) = account_of(&old.subject) else {
+            return;
+        };
+        if self.is_suspended(namespace, known)
+            && self.is_granted(&path.identity, namespace, account)
+            && !link.has_slept()
+        {
+            let what = format!("{} deletes {path:?}", link.name);
+            self.broken(&format!("{what}, where every object is suspended"));
         }
     }
 
@@ -110,15 +124,18 @@ impl Rules {
             self.broken(&format!("{what}, which is no account"));
             return;
         };
-        if !self.specs.keys().any(|(of, _)| of == namespace) {
-            self.broken(&format!("{what}, of a namespace without an object"));
+        let is_known = self
+            .lately_in(namespace)
+            .any(|seen| seen.asks_for(account) || seen.records.contains(path));
+        if !is_known && !link.has_slept() {
+            self.broken(&format!("{what}, for which no object asks"));
         }
         let derived = old.issuer.parse().ok().is_some_and(|issuer| {
             let subject = Subject::new(namespace, account);
             let name = CredentialName::derived(&issuer, &subject);
             name.as_str().eq_ignore_ascii_case(&path.name)
         });
-        if !derived && !self.written.contains(path) && !self.adopting.contains(namespace) {
+        if !derived && !self.owns(path) {
             self.broken(&format!("{what}, which no operator wrote"));
         }
     }
@@ -142,22 +159,17 @@ impl Rules {
             return None;
         };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let specs = self.specs.get(&(namespace.to_owned(), name.to_owned()))?;
-        let identities: Vec<String> = specs.lately().map(identity).collect();
+        let object = self.objects.get(&(namespace.to_owned(), name.to_owned()))?;
+        let identities: Vec<String> = object.lately().map(|seen| identity(&seen.spec)).collect();
         // What was not asked for, or not granted, for a moment, goes, and nothing replaces it.
-        let asks = |spec: &Value| {
-            let accounts = spec["airflow"]["serviceAccounts"].as_array();
-            spec["suspend"] != true
-                && accounts.is_some_and(|all| all.iter().any(|name| name == account))
-        };
-        let is_wanted = specs.lately().all(asks)
+        let is_wanted = object.lately().all(|seen| seen.asks_for(account))
             && identities
                 .iter()
                 .chain([&path.identity])
                 .all(|identity| self.is_granted(identity, namespace, account));
         // One that gets another name goes first: Azure takes no second one for its account.
-        let name_of = |spec: &Value| spec["federation"]["credentialName"].to_string();
-        let names: BTreeSet<String> = specs.lately().map(name_of).collect();
+        let name_of = |seen: &Seen| seen.spec["federation"]["credentialName"].to_string();
+        let names: BTreeSet<String> = object.lately().map(name_of).collect();
         let keeps_name = names.len() == 1;
         let has_moved = identities
             .last()

@@ -1,15 +1,18 @@
 //! Rules about the cluster's objects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Rules;
+use super::{Rules, Seen};
 use crate::api_server::{ApiServer, Change};
 use crate::names::{CredentialPath, OWN_NAMESPACE};
 use crate::operators::Link;
 
 const ABANDON: &str = "airflow-workload-identity.io/abandon-credentials";
+/// How the field managers of accounts begin; the object's name follows.
+const MANAGER: &str = "airflow-workload-identity/";
 const ANNOTATIONS: [&str; 2] = [
     "azure.workload.identity/client-id",
     "azure.workload.identity/tenant-id",
@@ -32,25 +35,10 @@ impl Rules {
         match change.plural {
             "azureidentitygrants" => {
                 let all = api.list("azureidentitygrants").cloned().collect();
-                self.grants.add((change.version, all));
+                self.grants.add(change.version, all);
             }
             "airflowworkloadidentities" => {
-                let spec = |object: &Option<Arc<Value>>| object.as_ref().map(|o| o["spec"].clone());
-                if spec(&change.before) != spec(&change.after) {
-                    let specs = self.specs.entry((namespace.clone(), name)).or_default();
-                    specs.add(spec(&change.after).unwrap_or_default());
-                }
-                let federation = change.after.as_ref().map(|o| &o["spec"]["federation"]);
-                if federation.is_some_and(|f| f["existingCredentials"] == "Adopt") {
-                    self.adopting.insert(namespace.clone());
-                }
-                let metadata = change.after.as_ref().map(|o| &o["metadata"]);
-                let lets_go = metadata.is_some_and(|m| m["annotations"][ABANDON] == "true")
-                    || federation.is_some_and(|f| f["deletionPolicy"] == "Retain");
-                if lets_go {
-                    self.retained
-                        .extend(change.after.iter().flat_map(|object| records(object)));
-                }
+                self.note_object(api, (namespace, name), change);
             }
             "leases" => {
                 let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
@@ -62,6 +50,38 @@ impl Rules {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn note_object(&mut self, api: &ApiServer, object: (String, String), change: &Change) {
+        let after = change.after.as_deref();
+        let seen = after.map_or_else(Seen::default, |object| Seen {
+            spec: object["spec"].clone(),
+            records: records(object).collect(),
+            is_going: object["metadata"]["deletionTimestamp"].is_string(),
+        });
+        let adopts = |seen: &Seen| seen.spec["federation"]["existingCredentials"] == "Adopt";
+        let history = self.objects.entry(object).or_default();
+        if history.latest() != Some(&seen) {
+            history.add(change.version, seen);
+        }
+        let adopted = history.lately().any(adopts);
+        let Some(after) = after else {
+            return;
+        };
+        if adopted {
+            self.owned.extend(records(after));
+        }
+        if lets_go(after) {
+            self.retained.extend(records(after));
+            return;
+        }
+        // What only objects have on record that do not let go of it is nobody's no longer.
+        let others = api.list("airflowworkloadidentities");
+        let others = others.filter(|object| lets_go(object)).flat_map(records);
+        let kept: BTreeSet<CredentialPath> = others.collect();
+        for path in records(after).filter(|path| !kept.contains(path)) {
+            self.retained.remove(&path);
         }
     }
 
@@ -90,9 +110,24 @@ impl Rules {
                     self.may_claim(link, before.as_deref(), after, &what);
                 }
             }
-            "serviceaccounts" => self.may_annotate(api, link, change, &what),
-            "secrets" | "roles" | "rolebindings" => self.may_own(change, &what),
+            "serviceaccounts" => {
+                self.may_write(link, namespace, &what);
+                self.may_annotate(api, link, change, &what);
+            }
+            "secrets" => {
+                self.may_write(link, namespace, &what);
+                self.may_own(change, &what);
+            }
+            // What is no longer granted is taken from a Role of a suspended object, too.
+            "roles" | "rolebindings" => self.may_own(change, &what),
             _ => self.broken(&format!("{what}, which is none of its business")),
+        }
+    }
+
+    /// For a suspended object nothing is written.
+    fn may_write(&mut self, link: &Link, namespace: &str, what: &str) {
+        if self.is_suspended(namespace, link.known()) && !link.has_slept() {
+            self.broken(&format!("{what}, where every object is suspended"));
         }
     }
 
@@ -129,7 +164,7 @@ impl Rules {
             self.broken(&format!("rule 3: {what}: more than its annotations"));
         }
         let namespace = change.namespace.as_deref().unwrap_or_default();
-        if !self.specs.keys().any(|(of, _)| of == namespace) {
+        if self.lately_in(namespace).next().is_none() && !link.has_slept() {
             self.broken(&format!("rule 2: {what}: a namespace without an object"));
         }
         let annotation = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
@@ -185,6 +220,12 @@ impl Rules {
     }
 }
 
+/// Whether what it has on record may stay when it does not want it any longer.
+fn lets_go(object: &Value) -> bool {
+    object["metadata"]["annotations"][ABANDON] == "true"
+        || object["spec"]["federation"]["deletionPolicy"] == "Retain"
+}
+
 /// The credentials that an object has on record.
 pub fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
     let records = object["status"]["credentials"].as_array().into_iter();
@@ -205,12 +246,18 @@ pub fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// Whether one of ours applied its annotations.
 pub fn is_managed(object: &Value) -> bool {
+    managers(object).any(|manager| manager.starts_with(MANAGER))
+}
+
+/// Whether one of ours did, for the object of this name.
+pub fn is_managed_for(account: &Value, object: &str) -> bool {
+    managers(account).any(|manager| manager.strip_prefix(MANAGER) == Some(object))
+}
+
+fn managers(object: &Value) -> impl Iterator<Item = &str> {
     let managers = object["metadata"]["managedFields"].as_array();
-    let mut managers = managers.into_iter().flatten();
-    managers.any(|entry| {
-        let name = entry["manager"].as_str().unwrap_or_default();
-        name.starts_with("airflow-workload-identity/")
-    })
+    let managers = managers.into_iter().flatten();
+    managers.map(|entry| entry["manager"].as_str().unwrap_or_default())
 }
 
 /// Without what may change.
