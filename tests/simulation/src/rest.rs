@@ -105,7 +105,8 @@ impl Scene<'_> {
         let granted = granted.filter(|(_, fate)| **fate != Fate::NotGranted);
         let granted: Vec<&str> = granted.map(|(account, _)| *account).collect();
         connections::role_is_right(self.api, object, &granted)?;
-        if self.rules.may_use(&id, namespace) {
+        let has_rival = connections::have_a_rival(self.api, object);
+        if self.rules.may_use(&id, namespace) && !has_rival {
             let client = rules::property_of(&self.azure, &id, "clientId");
             connections::are_written(self.api, object, &client)?;
         }
@@ -113,7 +114,7 @@ impl Scene<'_> {
             is_told(object, "False", "NotGranted")?;
             return Ok(Event::EndedNotGranted);
         }
-        if fates.contains(&Fate::InTheWay) {
+        if fates.contains(&Fate::InTheWay) || has_rival {
             is_told(object, "False", "Conflict")?;
             return Ok(Event::EndedInConflict);
         }

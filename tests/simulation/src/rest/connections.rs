@@ -49,6 +49,21 @@ pub fn are_written(api: &ApiServer, object: &Value, client_id: &str) -> Result<(
     Ok(())
 }
 
+/// Whether a Secret that is not its own has one of its connections, in Airflow's eyes.
+pub fn have_a_rival(api: &ApiServer, object: &Value) -> bool {
+    let connections = object["spec"]["connections"].as_array();
+    let mut ids = connections.into_iter().flatten().map(|of| &of["id"]);
+    object["spec"]["connectionSecret"]["format"] == "SecretsBackend"
+        && ids.any(|id| {
+            api.list("secrets").any(|secret| {
+                let metadata = &secret["metadata"];
+                metadata["namespace"] == object["metadata"]["namespace"]
+                    && metadata["ownerReferences"][0]["uid"] != object["metadata"]["uid"]
+                    && metadata["labels"]["airflow.apache.org/connection-id"] == *id
+            })
+        })
+}
+
 /// Whoever is granted may list the Secrets, if the spec says so; and nobody may do anything else.
 pub fn role_is_right(api: &ApiServer, object: &Value, granted: &[&str]) -> Result<(), String> {
     let reads = object["spec"]["connectionSecret"]["readerRole"] == true && !granted.is_empty();
