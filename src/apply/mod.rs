@@ -196,11 +196,20 @@ async fn take(
                 .await
                 .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error))
         }
-        Action::DeleteCredential { seen, identity, .. } => sinks
-            .identities
-            .delete(identity, seen)
-            .await
-            .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error)),
+        Action::DeleteCredential {
+            seen,
+            identity,
+            unless_claimed,
+            ..
+        } => {
+            let is_allowed =
+                || !unless_claimed || !sinks.stores.is_claimed(object, identity, &seen.name);
+            sinks
+                .identities
+                .delete(identity, seen, &is_allowed)
+                .await
+                .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error))
+        }
         Action::Annotate {
             account,
             ids,

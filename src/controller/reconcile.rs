@@ -1,7 +1,7 @@
 //! One pass over one object.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,6 +13,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Resource, ResourceExt,
     runtime::{
@@ -77,6 +78,8 @@ struct Memory {
     doubted: Option<u64>,
     /// It asked for something new, and Azure could not be looked at since.
     is_unseen: bool,
+    /// When credentials were written that no status tells of, since it could not be written; by account.
+    untold: BTreeMap<String, Time>,
 }
 
 impl Context {
@@ -104,6 +107,25 @@ impl Context {
     fn memory<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         with(memory.entry(uid.to_owned()).or_default())
+    }
+
+    /// Puts into the object's status what it could not be told; returns whether there was anything.
+    fn recall(&self, object: &mut AirflowWorkloadIdentity) -> bool {
+        let untold = self.memory(&object.uid().unwrap_or_default(), |memory| {
+            memory.untold.clone()
+        });
+        let accounts = object
+            .status
+            .iter_mut()
+            .flat_map(|status| &mut status.service_accounts);
+        let mut is_recalled = false;
+        for account in accounts {
+            if let Some(at) = untold.get(&account.name) {
+                account.federated_at = Some(at.clone());
+                is_recalled = true;
+            }
+        }
+        is_recalled
     }
 
     fn forget(&self, uid: &str) {
@@ -149,7 +171,7 @@ pub(super) fn never_fails(_: Arc<Stub>, error: &Infallible, _: Arc<Context>) -> 
     match *error {}
 }
 
-async fn pass(object: AirflowWorkloadIdentity, context: &Context) -> Next {
+async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
     let uid = object.uid().unwrap_or_default();
     let rest = context.memory(&uid, |memory| {
         let (count, at) = memory.writes?;
@@ -160,6 +182,7 @@ async fn pass(object: AirflowWorkloadIdentity, context: &Context) -> Next {
     }
     let passes = &context.passes;
     let _running = passes.begin();
+    let is_recalled = context.recall(&mut object);
     let (snapshot, plan, is_old) = prepare(&object, context).await;
     let ahead = Ahead {
         status: status(&snapshot, &plan, &Outcome::default(), Timestamp::now()),
@@ -192,7 +215,7 @@ async fn pass(object: AirflowWorkloadIdentity, context: &Context) -> Next {
         .metadata
         .resource_version
         .clone_from(&outcome.version);
-    if !outcome.gone && object.status.as_ref() != Some(&after) {
+    if !outcome.gone && (is_recalled || object.status.as_ref() != Some(&after)) {
         let written = write_status(&context.sinks.client, &latest, &after);
         match passes.time(Phase::Status, written).await {
             Ok(written) => context.sources.stores.objects.written(written),
@@ -203,6 +226,10 @@ async fn pass(object: AirflowWorkloadIdentity, context: &Context) -> Next {
             }
         }
     }
+    let untold = after.service_accounts.iter().filter(|_| !is_told);
+    let untold =
+        untold.filter_map(|account| Some((account.name.clone(), account.federated_at.clone()?)));
+    context.memory(&uid, |memory| memory.untold = untold.collect());
     if !is_told || outcome.failed.is_some() {
         let doubted = Some(version(&latest.metadata));
         context.memory(&uid, |memory| memory.doubted = doubted);

@@ -14,12 +14,14 @@ use crate::{
 /// The Role and its `RoleBinding`; both have one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReaderRole {
-    /// Both are missing, or one is, and none is somebody else's.
+    /// Nobody is bound, and neither is somebody else's.
     Incomplete,
     /// The operator created them for this object.
     Ours {
-        /// The accounts that are bound; none if the rules are not what they should be.
-        accounts: Option<BTreeSet<String>>,
+        /// The accounts that are bound.
+        accounts: BTreeSet<String>,
+        /// Whether they may do what they should, and nobody else is bound.
+        is_right: bool,
     },
     /// Someone else made one of them.
     Foreign,
@@ -93,18 +95,19 @@ async fn read(
     if metadata.into_iter().flatten().any(|m| !created_for(m, uid)) {
         return Ok(ReaderRole::Foreign);
     }
-    let (Some(role), Some(binding)) = (role, binding) else {
+    let Some(binding) = binding else {
         return Ok(ReaderRole::Incomplete);
     };
-    let is_right = role.rules.as_ref() == Some(&reader_rules()) && binding.role_ref.name == name;
+    let rules = role.and_then(|role| role.rules);
+    let is_right = rules == Some(reader_rules()) && binding.role_ref.name == name;
     let subjects = binding.subjects.unwrap_or_default();
     let is_account =
         |kind: &str, of: Option<&str>| kind == "ServiceAccount" && of == Some(&namespace);
-    let only_accounts = subjects
-        .iter()
-        .all(|subject| is_account(&subject.kind, subject.namespace.as_deref()));
-    let accounts = subjects.into_iter().map(|subject| subject.name).collect();
+    let (accounts, others): (Vec<_>, Vec<_>) = subjects
+        .into_iter()
+        .partition(|subject| is_account(&subject.kind, subject.namespace.as_deref()));
     Ok(ReaderRole::Ours {
-        accounts: Some(accounts).filter(|_| is_right && only_accounts),
+        accounts: accounts.into_iter().map(|subject| subject.name).collect(),
+        is_right: is_right && others.is_empty(),
     })
 }

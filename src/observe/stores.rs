@@ -203,6 +203,20 @@ impl Stores {
             .collect()
     }
 
+    /// Whether another object goes by this credential of the object's now.
+    #[must_use]
+    pub fn is_claimed(
+        &self,
+        object: &AirflowWorkloadIdentity,
+        identity: &IdentityId,
+        name: &str,
+    ) -> bool {
+        let discovery = self.discover(&object.namespace().unwrap_or_default(), object);
+        let claims = self.claimed_by_others(object, &discovery);
+        let mut claims = claims.iter();
+        claims.any(|(of, record)| of == identity && record.name.eq_ignore_ascii_case(name))
+    }
+
     /// Of the credentials that the object has on record, those that others have on record, too, and
     /// still want; or go by, where the object does not ask for the account, until they are let in by
     /// the identity that they move to. What nobody wants any longer must not be left by each to the other.

@@ -20,7 +20,8 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
     let name = reader_role_name(&snapshot.object);
     let progress = match &snapshot.reader_role {
         Ok(Some(ReaderRole::Ours {
-            accounts: Some(bound),
+            accounts: bound,
+            is_right: true,
         })) if *bound == accounts => Progress::Holds,
         Ok(Some(ReaderRole::Foreign)) => Progress::Blocked(Problem {
             reason: Reason::Conflict,
@@ -58,7 +59,8 @@ fn remove(snapshot: &Snapshot, plan: &mut Plan) {
 /// While the object is suspended: takes it from accounts that are no longer granted.
 pub(super) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
     let Ok(Some(ReaderRole::Ours {
-        accounts: Some(bound),
+        accounts: bound,
+        is_right,
     })) = &snapshot.reader_role
     else {
         return;
@@ -69,9 +71,13 @@ pub(super) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
     };
     let accounts: BTreeSet<String> = bound.iter().filter(is_granted).cloned().collect();
     let name = reader_role_name(&snapshot.object);
-    if accounts.is_empty() {
-        plan.push(Action::DeleteReaderRole { name }, Vec::new());
-    } else if accounts != *bound {
-        plan.push(Action::WriteReaderRole { name, accounts }, Vec::new());
-    }
+    let action = if accounts == *bound {
+        return;
+    } else if accounts.is_empty() || !is_right {
+        // One that somebody changed is not repaired now.
+        Action::DeleteReaderRole { name }
+    } else {
+        Action::WriteReaderRole { name, accounts }
+    };
+    plan.push(action, Vec::new());
 }

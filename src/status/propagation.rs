@@ -28,7 +28,9 @@ pub(super) fn federated_at(
         Progress::Pending(step) if outcome.is_done(step) => Some(Time(now)),
         _ => before
             .filter(|before| before.credential_name == account.credential_name)
-            .and_then(|before| before.federated_at.clone()),
+            .and_then(|before| before.federated_at.clone())
+            // Or a clock that was set back would reach it once more.
+            .map(|Time(at)| Time(at.min(now))),
     }
 }
 

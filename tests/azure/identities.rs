@@ -330,8 +330,8 @@ async fn what_was_decided_on_old_news_is_not_written() {
     // And changes the one that is about to be deleted.
     tokio::time::advance(Duration::from_secs(60)).await;
     azure.credentials.lock().unwrap()[0].subject = "theirs".into();
-    let error = identities.delete(&id(), &seen("one")).await.unwrap_err();
-    assert_eq!(error.kind, AzureErrorKind::Outdated);
+    let deleted = identities.delete(&id(), &seen("one"), &|| true).await;
+    assert_eq!(deleted.unwrap_err().kind, AzureErrorKind::Outdated);
     assert_eq!(azure.writes.lock().unwrap().len(), 1, "only the first");
     assert!(azure.credentials.lock().unwrap().contains(&theirs));
 }
@@ -409,9 +409,14 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
         view.credentials.unwrap()
     };
     assert_eq!(known().await, [seen("one")]);
-    identities.delete(&id(), &seen("one")).await.unwrap();
+    // Another object goes by it now.
+    let deleted = identities.delete(&id(), &seen("one"), &|| false).await;
+    assert_eq!(deleted.unwrap_err().kind, AzureErrorKind::Outdated);
+    assert_eq!(known().await, [seen("one")]);
+    let delete = async || identities.delete(&id(), &seen("one"), &|| true).await;
+    delete().await.unwrap();
     assert_eq!(known().await, []);
-    identities.delete(&id(), &seen("one")).await.unwrap();
+    delete().await.unwrap();
     assert_eq!(azure.writes.lock().unwrap().len(), 2, "one PUT, one DELETE");
 }
 

@@ -99,6 +99,14 @@ pub const BACKEND: End = End {
     ..PLAIN
 };
 
+/// The same, suspended, and then no longer granted: annotations and Secrets stay as they are.
+pub const CUT_OFF: End = End {
+    ready: Some("False Suspended"),
+    let_in: &[],
+    readers: &[],
+    ..BACKEND
+};
+
 /// With the same two as variables.
 pub const TWO: End = End {
     secrets: &[("prod-airflow-connections", &[DEFAULT, LAKE])],
@@ -153,6 +161,10 @@ impl End {
 
     pub fn named(self, names: Names) -> Self {
         Self { names, ..self }
+    }
+
+    pub fn read_by(self, readers: &'static [&'static str]) -> Self {
+        Self { readers, ..self }
     }
 
     pub fn with(self, secrets: &'static [Secret]) -> Self {

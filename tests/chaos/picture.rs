@@ -234,7 +234,7 @@ impl Picture {
             if !recorded.contains(credential) && !is_let_go {
                 leftovers.push(format!("credential {name} is on no record"));
             }
-            if !is_kept && !scenario.retains {
+            if !is_kept && !is_let_go {
                 leftovers.push(format!("credential {name} is there without a finalizer"));
             }
         }

@@ -1,11 +1,12 @@
 //! What happens while the operator dies.
 
+use lab::merge;
 use serde_json::{Value, json};
 
 use crate::{
     end::{
-        ALL, BACKEND, CONNS, End, FILE, Issuer, KEY_VAULT, NOTHING, Names, PLAIN, RETAINED, TWO,
-        WORKER, Which,
+        ALL, BACKEND, CONNS, CUT_OFF, End, FILE, Issuer, KEY_VAULT, NOTHING, Names, PLAIN,
+        RETAINED, TWO, WORKER, Which,
     },
     stage::Stage,
 };
@@ -136,7 +137,10 @@ pub fn scenarios() -> Vec<Scenario> {
         (spec, BACKEND)
     };
     let suspended = || (json!({ "suspend": true }), PLAIN.told("False Suspended"));
+    let retain = || json!({ "federation": { "deletionPolicy": "Retain" } });
     let adopt = || json!({ "federation": { "existingCredentials": "Adopt" } });
+    let mut suspended_backend = backend().0;
+    merge(&mut suspended_backend, suspended().0);
     let by_loop = PLAIN.named(Names::OfLoop);
     let green = |end: End| end.issued_by(Issuer::Green);
     vec![
@@ -324,6 +328,39 @@ pub fn scenarios() -> Vec<Scenario> {
             )
         },
         Scenario {
+            always_work: &["airflow-worker"],
+            is_cut_off: true,
+            ..Scenario::new(
+                "narrowed-reader",
+                vec![backend().0],
+                BACKEND,
+                Change::Grant(Some(json!({ "serviceAccounts": WORKER }))),
+                BACKEND.of(WORKER).read_by(WORKER).told("False NotGranted"),
+            )
+        },
+        Scenario {
+            is_cut_off: true,
+            ..Scenario::new(
+                "revoked-retain",
+                vec![retain()],
+                PLAIN,
+                Change::Grant(None),
+                PLAIN.of(&[]).told("False NotGranted"),
+            )
+        },
+        Scenario {
+            is_cut_off: true,
+            // What was taken back stays so.
+            can_be_undone: false,
+            ..Scenario::new(
+                "revoked-suspended",
+                vec![backend().0, suspended_backend],
+                BACKEND.told("False Suspended"),
+                Change::Grant(None),
+                CUT_OFF,
+            )
+        },
+        Scenario {
             can_be_undone: false,
             ..Scenario::new(
                 "delete",
@@ -336,13 +373,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             can_be_undone: false,
             retains: true,
-            ..Scenario::new(
-                "retain",
-                vec![json!({ "federation": { "deletionPolicy": "Retain" } })],
-                PLAIN,
-                Change::Delete,
-                RETAINED,
-            )
+            ..Scenario::new("retain", vec![retain()], PLAIN, Change::Delete, RETAINED)
         },
         Scenario {
             has_own_operator: true,

@@ -1,8 +1,14 @@
 //! Whether Entra takes the accounts' tokens, tried with real ones.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
-use lab::{AuditEntry, Lab, LabOptions, Operator, OperatorOptions};
+use lab::{
+    AuditEntry, Lab, LabOptions, Operator, OperatorOptions,
+    proxy::{Fate, Proxy},
+};
 use serde_json::{Value, json};
 
 use crate::world::{World, all, awi, often, run};
@@ -162,6 +168,45 @@ async fn exchanges(lab: &Lab) -> usize {
     let tokens = requests.iter();
     let tokens = tokens.filter(|request| request.operation.as_deref() == Some("token"));
     tokens.count()
+}
+
+#[test]
+fn a_credential_that_was_written_anew_is_tried_anew_even_if_no_status_tells_of_it() {
+    run(async {
+        let lab = Lab::start(LabOptions::default()).await.unwrap();
+        allow_tokens(&lab).await;
+        let proxy = Proxy::start(&lab).unwrap();
+        let operator = lab.start_operator(awi(), verifying(&[]).through(&proxy));
+        let operator = operator.await.unwrap();
+        let world = World::of(&lab, &operator, "anew").await;
+        world.grant(json!({})).await;
+        world.release(&["worker"]).await;
+        world.ready(json!({})).await;
+        until_told(&world, "True", "Done", "").await;
+
+        // The first status after the credential was written again is refused.
+        let stage = AtomicU8::new(0);
+        proxy.rule(move |seen| {
+            let is_status = seen.method == "PATCH" && seen.path.ends_with("/anew/airflowworkloadidentities/prod/status");
+            if seen.method == "PUT" && seen.path.contains("/federatedIdentityCredentials/") {
+                let _ = stage.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
+            } else if is_status && stage.compare_exchange(1, 2, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                let refused = json!({ "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409 });
+                return Fate::answer(409, &[], refused.to_string());
+            }
+            Fate::Pass
+        });
+        let azure = world.azure().await;
+        let [credential] = &azure.list_credentials(&world.identity).await.unwrap()[..] else {
+            panic!("one credential")
+        };
+        azure
+            .delete_credential(&world.identity, &credential.name)
+            .await
+            .unwrap();
+        until_told(&world, "Unknown", "Propagating", "written just now").await;
+        until_told(&world, "True", "Done", "").await;
+    });
 }
 
 #[test]

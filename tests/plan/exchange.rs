@@ -13,7 +13,7 @@ use airflow_workload_identity::{
     status::{exchanges_in, problems, status},
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::given::*;
 
@@ -182,8 +182,16 @@ fn what_no_delay_explains_is_told_at_once() {
 
 #[test]
 fn a_clock_that_was_set_back_gives_no_time_for_ever() {
-    let world = tried(&Err(refusal("700213")));
-    is(&world, at(-3600), "False", "SubjectNotTrusted");
+    let mut world = tried(&Err(refusal("700213")));
+    // What was written in the future was written now.
+    let status = read(&world, at(-3600));
+    let mut accounts = status.service_accounts.iter();
+    assert!(accounts.all(|account| account.federated_at == Some(Time(at(-3600)))));
+    world.object.status = Some(status);
+    try_all(&mut world, &Err(refusal("700213")));
+    is(&world, at(-3600 + 299), "Unknown", "Propagating");
+    is(&world, at(-3600 + 300), "False", "SubjectNotTrusted");
+    is(&world, at(-7200), "Unknown", "Waiting");
 }
 
 #[test]

@@ -302,8 +302,10 @@ fn take(world: &mut Snapshot, action: &Action) {
             world.secrets.insert(name.clone(), Ok(state));
         }
         Action::WriteReaderRole { accounts, .. } => {
-            let accounts = Some(accounts.clone());
-            world.reader_role = Ok(Some(ReaderRole::Ours { accounts }));
+            world.reader_role = Ok(Some(ReaderRole::Ours {
+                accounts: accounts.clone(),
+                is_right: true,
+            }));
         }
         Action::DeleteReaderRole { .. } => world.reader_role = Ok(None),
         Action::Restart {

@@ -39,7 +39,11 @@ fn it_is_bound_to_the_granted_accounts_and_follows_them() {
         of_role(&world),
         ["write Role prod-airflow-connections-reader for airflow-worker"]
     );
-    for state in [ReaderRole::Incomplete, ReaderRole::Ours { accounts: None }] {
+    let changed = ReaderRole::Ours {
+        accounts: ["airflow-worker".to_owned()].into(),
+        is_right: false,
+    };
+    for state in [ReaderRole::Incomplete, changed] {
         world.reader_role = Ok(Some(state));
         assert_eq!(of_role(&world).len(), 1);
     }
@@ -85,6 +89,19 @@ fn while_suspended_it_is_taken_from_those_that_are_no_longer_granted() {
         of_role(&world),
         ["write Role prod-airflow-connections-reader for airflow-worker"]
     );
+    // Somebody deleted the Role, or changed it.
+    let Ok(Some(ReaderRole::Ours { is_right, .. })) = &mut world.reader_role else {
+        panic!("it is there")
+    };
+    *is_right = false;
+    assert_eq!(
+        of_role(&world),
+        ["delete Role prod-airflow-connections-reader"]
+    );
+    world
+        .grants
+        .insert(id("airflow"), vec![grant_of("airflow")]);
+    assert_eq!(of_role(&world), Vec::<String>::new());
 }
 
 #[test]

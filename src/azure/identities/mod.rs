@@ -95,6 +95,7 @@ enum Write<'a> {
     },
     Delete {
         seen: &'a FederatedCredential,
+        is_allowed: IsAllowed<'a>,
     },
 }
 
@@ -102,7 +103,7 @@ impl Write<'_> {
     fn name(&self) -> &str {
         match self {
             Self::Put { name, .. } => name.as_str(),
-            Self::Delete { seen } => &seen.name,
+            Self::Delete { seen, .. } => &seen.name,
         }
     }
 
@@ -115,7 +116,10 @@ impl Write<'_> {
             }
             Self::Put { name, seen, .. } if entry.named(name.as_str()) != *seen => changed(),
             Self::Put { .. } => Ok(()),
-            Self::Delete { seen } => match entry.named(&seen.name) {
+            Self::Delete { is_allowed, .. } if !is_allowed() => {
+                Err(outdated("another object goes by it now"))
+            }
+            Self::Delete { seen, .. } => match entry.named(&seen.name) {
                 // Somebody was faster.
                 None => Err(AzureError::new(AzureErrorKind::NotFound, "it is gone")),
                 Some(found) if found == *seen => Ok(()),
@@ -210,6 +214,7 @@ impl Identities {
     }
 
     /// Deletes the credential `seen`, after all writes to this identity that came before.
+    /// `is_allowed` is asked when its turn has come.
     ///
     /// # Errors
     /// See [`AzureErrorKind`]; a credential or an identity that does not exist is none. Of an
@@ -218,8 +223,9 @@ impl Identities {
         &self,
         id: &IdentityId,
         seen: &FederatedCredential,
+        is_allowed: IsAllowed<'_>,
     ) -> Result<(), AzureError> {
-        match self.write(id, Write::Delete { seen }).await {
+        match self.write(id, Write::Delete { seen, is_allowed }).await {
             Err(error) if error.kind == AzureErrorKind::NotFound => match id {
                 IdentityId::Managed(_) => Ok(()),
                 IdentityId::Application(_) => Err(outdated("Graph does not find it")),
@@ -320,7 +326,7 @@ impl Identities {
                 let written = self.azure.put_credential(id, name, properties).await?;
                 entry.written(written);
             }
-            Write::Delete { seen } => {
+            Write::Delete { seen, .. } => {
                 self.azure.delete_credential(id, &seen.name).await?;
                 entry.deleted(&seen.name);
             }

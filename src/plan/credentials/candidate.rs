@@ -112,8 +112,14 @@ impl Candidate<'_> {
     /// The old one has to go first: Azure refuses a second credential for one subject.
     fn rename(self, found: &FederatedCredential, plan: &mut Plan) -> (Option<String>, Progress) {
         let record = self.record(&found.name);
-        let delete =
-            plan.delete_credential(self.snapshot, self.identity, record, found, Vec::new());
+        let delete = plan.delete_credential(
+            self.snapshot,
+            self.identity,
+            record,
+            found,
+            true,
+            Vec::new(),
+        );
         self.write(vec![delete], plan)
     }
 

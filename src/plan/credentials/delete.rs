@@ -143,7 +143,9 @@ impl Plan {
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
-                self.delete_credential(snapshot, identity, record.clone(), live, after);
+                let unless_claimed = keep == Keep::Claimed && !is_past;
+                let record = record.clone();
+                self.delete_credential(snapshot, identity, record, live, unless_claimed, after);
             }
             _ => {
                 self.forgotten.insert(record.clone());
@@ -158,6 +160,7 @@ impl Plan {
         identity: &IdentityId,
         record: CredentialRecord,
         seen: &FederatedCredential,
+        unless_claimed: bool,
         after: Vec<usize>,
     ) -> usize {
         let may_return = snapshot.is_unsettled(identity, &record.name);
@@ -169,6 +172,7 @@ impl Plan {
             seen: seen.clone(),
             identity: identity.clone(),
             may_return,
+            unless_claimed,
         };
         self.push(action, after)
     }

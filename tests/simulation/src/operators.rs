@@ -77,6 +77,8 @@ const GRANTS: &str = "azureidentitygrants";
 const OBJECTS: &str = "airflowworkloadidentities";
 /// A pass takes no longer, but where several of its requests are answered late, or the process sleeps.
 pub const PASS: Duration = Duration::from_secs(60);
+/// Nor, if three of its requests go without an answer for half a minute each, than this.
+const LONG_PASS: Duration = Duration::from_secs(100);
 
 /// What is told now is known when the process has had time to read it.
 const READ: Duration = Duration::from_secs(2);
@@ -160,12 +162,14 @@ impl Link {
         };
         let told = |plural: &str| state.told.get(plural).into_iter().flatten();
         let mut grants = told(GRANTS).filter(|(at, _)| *at + READ <= awake);
+        let mut objects = told(OBJECTS).filter(|(at, _)| *at + READ <= awake);
         // A process that began later began with what it was told first.
-        let mut objects = told(OBJECTS).filter(|(at, _)| *at + READ + PASS <= awake);
-        let objects = objects.next_back().or_else(|| told(OBJECTS).next());
+        let mut before = told(OBJECTS).filter(|(at, _)| *at + READ + LONG_PASS <= awake);
+        let before = before.next_back().or_else(|| told(OBJECTS).next());
         Known {
             grants: grants.next_back().map_or(0, |(_, version)| *version),
-            objects: objects.map_or(0, |(_, version)| *version),
+            objects: objects.next_back().map_or(0, |(_, version)| *version),
+            objects_before: before.map_or(0, |(_, version)| *version),
         }
     }
 
@@ -187,7 +191,7 @@ impl Link {
     pub fn knew(&self, identity: &str, subject: &str) -> bool {
         let state = self.state();
         let let_in = state.let_in.get(&(identity.to_owned(), subject.to_owned()));
-        let_in.is_some_and(|at| at.elapsed() < PASS)
+        let_in.is_some_and(|at| at.elapsed() < LONG_PASS)
     }
 
     /// Whether Entra has told it that this account may become this client, by the credential that it has now.
@@ -209,6 +213,7 @@ impl Link {
             *count += 1;
             *count
         };
+        let has_slept = self.has_slept();
         let state = &mut *self.world.state();
         if count > 1 {
             state.rules.broken(&format!(
@@ -216,7 +221,9 @@ impl Link {
                 self.name
             ));
         }
-        state.rules.sends(&self.name, &identity);
+        if !has_slept {
+            state.rules.sends(&self.name, &identity);
+        }
         Some(InFlight {
             link: self,
             identity,

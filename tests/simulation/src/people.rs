@@ -91,11 +91,11 @@ impl People {
                 let spec = self.change();
                 self.patch(&an_object, &json!({ "spec": spec }));
             }
-            36..39 => self.move_on(&an_object).await,
-            39..41 => self.take_back(&an_object).await,
+            36..40 => self.move_on(&an_object).await,
+            40 => self.take_back(&an_object).await,
             41..43 => self.take_over().await,
-            43..45 => self.take_over_meanwhile().await,
-            45..50 => self.delete(&an_object),
+            43..46 => self.take_over_meanwhile().await,
+            46..50 => self.delete(&an_object),
             50..55 => self.grant(namespace),
             55..58 => self.delete(&grant_path(namespace)),
             58..61 => {

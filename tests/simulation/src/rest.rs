@@ -108,9 +108,11 @@ impl Scene<'_> {
         let has_rival = connections::have_a_rival(self.api, object);
         if self.rules.may_use(&id, namespace) && !has_rival {
             let client = rules::property_of(&self.azure, &id, "clientId");
-            connections::are_written(self.api, object, &client)?;
+            let tenant = rules::property_of(&self.azure, &id, "tenantId");
+            connections::are_written(self.api, object, [&client, &tenant])?;
         }
         if fates.contains(&Fate::NotGranted) {
+            refused_are_told(object, &granted)?;
             is_told(object, "False", "NotGranted")?;
             return Ok(Event::EndedNotGranted);
         }
@@ -119,11 +121,36 @@ impl Scene<'_> {
             return Ok(Event::EndedInConflict);
         }
         is_told(object, "True", "Done")?;
+        self.status_is_right(object, &id)?;
         let verified = condition(object, "ExchangeVerified");
         if self.verifies && verified.is_none_or(|verified| verified["status"] != "True") {
             return Err(format!("is ready, but not verified: {verified:?}"));
         }
         Ok(Event::EndedReady)
+    }
+
+    /// Of a ready object: what it tells is there, and what it has on record, too.
+    fn status_is_right(&self, object: &Value, id: &str) -> Result<(), String> {
+        let status = &object["status"];
+        if status["clientId"] != rules::property_of(&self.azure, id, "clientId") {
+            return Err(format!("tells of client {}", status["clientId"]));
+        }
+        for account in status["serviceAccounts"].as_array().into_iter().flatten() {
+            if account["federated"] != true || account["annotated"] != true {
+                return Err(format!("is ready, and tells of {account}"));
+            }
+        }
+        // One of an issuer that the operator does not know any longer may be kept for better times.
+        let is_missing = |record: &&Value| {
+            let live = credentials(&self.azure, &text(&record["identity"]).to_ascii_lowercase());
+            let name = text(&record["name"]).to_ascii_lowercase();
+            record["issuer"] == self.issuer && !live.contains_key(&name)
+        };
+        let mut records = status["credentials"].as_array().into_iter().flatten();
+        match records.find(is_missing) {
+            Some(record) => Err(format!("has {record} on record, which is not there")),
+            None => Ok(()),
+        }
     }
 
     fn fate(&self, id: &str, namespace: &str, account: &str) -> Fate {
@@ -183,6 +210,17 @@ fn is_told(object: &Value, status: &str, reason: &str) -> Result<(), String> {
     });
     let wrong = || format!("is not told {status}, {reason}, but {ready:?}");
     is_told.then_some(()).ok_or_else(wrong)
+}
+
+/// Accounts that no grant covers are not told to be federated.
+fn refused_are_told(object: &Value, granted: &[&str]) -> Result<(), String> {
+    let accounts = object["status"]["serviceAccounts"].as_array();
+    for account in accounts.into_iter().flatten() {
+        if account["federated"] == true && !granted.contains(&text(&account["name"])) {
+            return Err(format!("tells of {account}, which no grant covers"));
+        }
+    }
+    Ok(())
 }
 
 fn text(value: &Value) -> &str {

@@ -83,8 +83,6 @@ pub struct Rules {
     made: BTreeSet<String>,
     /// Who holds the Lease.
     holder: Option<String>,
-    /// Writes to an identity by who lost the Lease since.
-    late: BTreeMap<(String, String), usize>,
 }
 
 impl Rules {
@@ -124,23 +122,12 @@ impl Rules {
         *self.listed.entry(identity.to_owned()).or_default() += 1;
     }
 
-    /// A write to an identity leaves an operator: only the leader's does, but for one call that
-    /// was in flight.
+    /// A write to an identity leaves an operator that has not slept: only the leader's does.
     pub fn sends(&mut self, operator: &str, identity: &str) {
-        let Some(holder) = &self.holder else {
-            return;
-        };
-        if holder == operator {
-            return;
-        }
-        let late = (operator.to_owned(), identity.to_owned());
-        let count = self.late.entry(late).or_default();
-        *count += 1;
-        if *count > 1 {
-            let how = format!(
-                "rule 4: {operator} writes to {identity} again and again, and {holder} leads"
-            );
-            self.broken(&how);
+        if let Some(holder) = self.holder.clone().filter(|holder| holder != operator) {
+            self.broken(&format!(
+                "rule 4: {operator} writes to {identity}, and {holder} leads"
+            ));
         }
     }
 
@@ -190,12 +177,19 @@ impl Rules {
         seen.filter(|seen| !seen.spec.is_null())
     }
 
+    /// Whether an object of the namespace was so when an operator was told of it last, and has been since.
+    fn is_known_to_be(&self, namespace: &str, known: Known, so: impl Fn(&Seen) -> bool) -> bool {
+        let mut objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
+        objects
+            .any(|(_, history)| history.has(known.objects) && history.since(known.objects).all(&so))
+    }
+
     /// Whether an operator that had been told of everything up to these versions has to leave the namespace as it is:
     /// all its objects are suspended.
     fn is_suspended(&self, namespace: &str, known: Known) -> bool {
         let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
-        let seen =
-            objects.flat_map(|(_, history)| history.since(known.objects).chain(history.lately()));
+        let seen = objects
+            .flat_map(|(_, history)| history.since(known.objects_before).chain(history.lately()));
         let mut seen = seen.filter(|seen| !seen.spec.is_null()).peekable();
         seen.peek().is_some() && seen.all(|seen| seen.spec["suspend"] == true && !seen.is_going)
     }
@@ -206,8 +200,10 @@ impl Rules {
 pub struct Known {
     /// Of the grants, when it sent its request.
     pub grants: u64,
-    /// Of the objects, when the pass began that sent it.
+    /// Of the objects, then, ...
     pub objects: u64,
+    /// ... and when the pass began that sent it.
+    pub objects_before: u64,
 }
 
 /// What was, with the moment and the version since when.
@@ -235,6 +231,12 @@ impl<T> History<T> {
             .iter()
             .rposition(|(since, ..)| since.elapsed() > PASS);
         self.from(before)
+    }
+
+    /// Whether it began with this version, or before.
+    fn has(&self, version: u64) -> bool {
+        let first = self.0.first();
+        first.is_some_and(|(_, since, _)| *since <= version)
     }
 
     /// All that was in force from this version on.

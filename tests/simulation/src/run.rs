@@ -188,6 +188,12 @@ fn disturb(rng: &mut Rng, world: &Arc<World>, people: &mut People, operators: &m
         }
         7 => {
             world.met(Event::CutFromCluster);
+            if rng.bool() {
+                // What it writes waits, perhaps until another one leads.
+                for name in IDENTITIES {
+                    world.azure.put_off(&identity_id(name));
+                }
+            }
             operators.cut(index, true, rng.bool(), length);
         }
         8 => {

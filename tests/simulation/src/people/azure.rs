@@ -12,6 +12,9 @@ use crate::met::Event;
 use crate::names::{AUDIENCE, CredentialPath, FOREIGN_ISSUER, identity_id, subject};
 use crate::rules::{self, Trust};
 
+/// What somebody calls the one that he wrote for an account of this cluster.
+pub(super) const BY_HAND: &str = "by-hand";
+
 /// A credential that is there, and that an object has on record.
 struct Recorded {
     /// The object's path.
@@ -141,7 +144,7 @@ impl People {
             0 => (derived.to_string(), self.fake()),
             1 => ("chosen-airflow-worker".to_owned(), self.fake()),
             2 => (
-                "by-hand".to_owned(),
+                BY_HAND.to_owned(),
                 trust(&self.issuer, &subject(namespace, account), AUDIENCE),
             ),
             _ => (

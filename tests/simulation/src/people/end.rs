@@ -4,8 +4,9 @@
 use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::{Value, json};
 
+use super::azure::BY_HAND;
 use super::{People, account_path, grant_path, object_path, role_path, secret_name, secret_path};
-use crate::names::{ACCOUNTS, GROUP, IDENTITIES, NAMESPACES, OBJECTS, identity_id};
+use crate::names::{ACCOUNTS, AUDIENCE, GROUP, IDENTITIES, NAMESPACES, OBJECTS, identity_id};
 use crate::rules::{self, Trust};
 
 impl People {
@@ -39,11 +40,17 @@ impl People {
     }
 
     async fn undo_harm(&mut self) {
+        let stays = self.chance(50);
         for (identity, name, put) in std::mem::take(&mut self.harm) {
+            let trust = Trust::of(&put);
+            let is_of_use = trust.issuer == self.issuer && trust.audience == AUDIENCE;
+            if name == BY_HAND && is_of_use && stays {
+                continue; // the operator uses it as it is
+            }
             let id = identity_id(&identity).to_ascii_lowercase();
             let state = self.world.azure.state();
             let live = rules::credentials(&state, &id).remove(&name);
-            if live == Some(Trust::of(&put)) {
+            if live == Some(trust) {
                 self.remove_credential(&identity, &name).await;
             }
         }

@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 
-/// The Secrets of an object whose identity has this client ID are those that its spec asks for.
-pub fn are_written(api: &ApiServer, object: &Value, client_id: &str) -> Result<(), String> {
+/// How the Kubernetes secrets backend finds a connection.
+const CONNECTION_ID: &str = "airflow.apache.org/connection-id";
+
+/// The Secrets of an object whose identity has this client and tenant ID are those that its spec asks for.
+pub fn are_written(api: &ApiServer, object: &Value, uuids: [&str; 2]) -> Result<(), String> {
     let wanted = &object["spec"]["connectionSecret"];
     let ids: Vec<&str> = {
         let connections = object["spec"]["connections"].as_array();
@@ -30,6 +33,16 @@ pub fn are_written(api: &ApiServer, object: &Value, client_id: &str) -> Result<(
         let names: Vec<_> = secrets.iter().map(|s| &s["metadata"]["name"]).collect();
         return Err(format!("has Secrets {names:?}, not {count}"));
     }
+    if wanted["format"] == "SecretsBackend" {
+        let label = |secret: &&Value| secret["metadata"]["labels"][CONNECTION_ID].to_string();
+        let mut labels: Vec<String> = secrets.iter().map(label).collect();
+        let mut asked: Vec<String> = ids.iter().map(|id| json!(id).to_string()).collect();
+        labels.sort();
+        asked.sort();
+        if labels != asked {
+            return Err(format!("has Secrets for {labels:?}, not {asked:?}"));
+        }
+    }
     let data = secrets
         .iter()
         .filter_map(|secret| secret["data"].as_object());
@@ -42,8 +55,10 @@ pub fn are_written(api: &ApiServer, object: &Value, client_id: &str) -> Result<(
     for (key, value) in data {
         let value = STANDARD.decode(value.as_str().unwrap_or_default());
         let text = String::from_utf8(value.unwrap_or_default()).unwrap_or_default();
-        if !text.contains(client_id) {
-            return Err(format!("has Secrets whose {key} does not name {client_id}"));
+        for uuid in uuids {
+            if !text.contains(uuid) {
+                return Err(format!("has Secrets whose {key} does not name {uuid}"));
+            }
         }
     }
     Ok(())
@@ -59,7 +74,7 @@ pub fn have_a_rival(api: &ApiServer, object: &Value) -> bool {
                 let metadata = &secret["metadata"];
                 metadata["namespace"] == object["metadata"]["namespace"]
                     && metadata["ownerReferences"][0]["uid"] != object["metadata"]["uid"]
-                    && metadata["labels"]["airflow.apache.org/connection-id"] == *id
+                    && metadata["labels"][CONNECTION_ID] == *id
             })
         })
 }

@@ -21,7 +21,7 @@ fn credential(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
             let path = CredentialPath { identity, name };
             let is_left = scene.rules.owns(&path)
                 && trust.issuer != FOREIGN_ISSUER
-                && !scene.rules.retained.contains(&path)
+                && !is_retained(scene, wanted, &path, &trust)
                 && !is_wanted(scene, wanted, &path, &trust);
             if is_left {
                 return Err(format!("{path:?} is left behind: {trust:?}"));
@@ -31,6 +31,24 @@ fn credential(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an object let go of it; while there is one that would have it, a grant has to cover it.
+fn is_retained(scene: &Scene<'_>, wanted: &[Wanted], path: &CredentialPath, trust: &Trust) -> bool {
+    let mut objects = scene.api.list("airflowworkloadidentities");
+    let is_on_record = objects.any(|object| records(object).any(|record| record == *path));
+    let is_asked_for = wanted
+        .iter()
+        .any(|wanted| wanted.subject == trust.subject && wanted.identity == path.identity);
+    scene.rules.retained.contains(path)
+        && (!is_on_record && !is_asked_for || may_stay(scene, path, trust))
+}
+
+/// Whether a grant covers it.
+fn may_stay(scene: &Scene<'_>, path: &CredentialPath, trust: &Trust) -> bool {
+    account_of(&trust.subject).is_some_and(|(namespace, account)| {
+        scene.rules.grants_now(&path.identity, namespace, account)
+    })
+}
+
 /// Whether an account goes by it; or may still, until it is let in where it should be, or its object is resumed.
 fn is_wanted(scene: &Scene<'_>, wanted: &[Wanted], path: &CredentialPath, trust: &Trust) -> bool {
     let lets_in = |wanted: &Wanted| {
@@ -38,9 +56,7 @@ fn is_wanted(scene: &Scene<'_>, wanted: &[Wanted], path: &CredentialPath, trust:
             && wanted.identity == path.identity
             && trust.issuer == scene.issuer
     };
-    let may_stay = account_of(&trust.subject).is_some_and(|(namespace, account)| {
-        scene.rules.grants_now(&path.identity, namespace, account)
-    });
+    let may_stay = may_stay(scene, path, trust);
     let mut accounts = wanted
         .iter()
         .filter(|wanted| wanted.subject == trust.subject);

@@ -89,18 +89,37 @@ impl Rules {
         let Some((namespace, account)) = account_of(&old.subject) else {
             return;
         };
-        if self.is_suspended(namespace, known)
-            && self.is_granted(&path.identity, namespace, account)
-            && !link.has_slept()
-        {
-            let what = format!("{} deletes {path:?}", link.name);
+        if link.has_slept() || !self.is_granted(&path.identity, namespace, account) {
+            return;
+        }
+        let what = format!("{} deletes {path:?}", link.name);
+        if self.is_suspended(namespace, known) {
             self.broken(&format!("{what}, where every object is suspended"));
+        }
+        let goes_by = |seen: &Seen| {
+            seen.asks_for(account)
+                && seen.records.contains(path)
+                && identity(&seen.spec) == path.identity
+                && seen.spec["federation"]["credentialName"].is_null()
+        };
+        if self.issuers.len() == 1
+            && self.lets_in(old, &old.subject)
+            && is_derived(path, old)
+            && self.is_known_to_be(namespace, known, goes_by)
+        {
+            self.broken(&format!("{what}, by which {account} goes"));
         }
     }
 
     /// Rule 3: nothing foreign. What appeared since it was listed, or while the request was on its way, cannot be
     /// told apart.
     fn may_touch(&mut self, link: &Link, path: &CredentialPath, old: &Trust) {
+        if path.name == "aks-identity-binding" {
+            self.broken(&format!(
+                "rule 3: {} touches {path:?}, which is AKS's",
+                link.name
+            ));
+        }
         if link.knows_credential(path).as_ref() != Some(old) {
             let age = self.changed.get(path).map(Instant::elapsed);
             // The list's way back, and the write's way there, which it may go twice.
@@ -114,9 +133,6 @@ impl Rules {
             return;
         }
         let what = format!("rule 3: {} touches {path:?} of {}", link.name, old.subject);
-        if path.name == "aks-identity-binding" {
-            self.broken(&format!("{what}, which is AKS's"));
-        }
         if !self.issuers.contains(&old.issuer) {
             self.broken(&format!("{what}, of a foreign issuer {}", old.issuer));
         }
@@ -130,12 +146,7 @@ impl Rules {
         if !is_known && !link.has_slept() {
             self.broken(&format!("{what}, for which no object asks"));
         }
-        let derived = old.issuer.parse().ok().is_some_and(|issuer| {
-            let subject = Subject::new(namespace, account);
-            let name = CredentialName::derived(&issuer, &subject);
-            name.as_str().eq_ignore_ascii_case(&path.name)
-        });
-        if !derived && !self.owns(path) {
+        if !is_derived(path, old) && !self.owns(path) {
             self.broken(&format!("{what}, which no operator wrote"));
         }
     }
@@ -197,7 +208,18 @@ impl Rules {
     }
 }
 
-fn identity(spec: &Value) -> String {
+/// Whether it has the name that follows from what it trusts.
+fn is_derived(path: &CredentialPath, trust: &Trust) -> bool {
+    let issuer = trust.issuer.parse().ok();
+    issuer
+        .zip(account_of(&trust.subject))
+        .is_some_and(|(issuer, (namespace, account))| {
+            let name = CredentialName::derived(&issuer, &Subject::new(namespace, account));
+            name.as_str().eq_ignore_ascii_case(&path.name)
+        })
+}
+
+pub(super) fn identity(spec: &Value) -> String {
     let id = spec["identity"]["managedIdentity"]["resourceId"].as_str();
     id.unwrap_or_default().to_ascii_lowercase()
 }

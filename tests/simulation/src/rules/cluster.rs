@@ -43,11 +43,7 @@ impl Rules {
             "leases" => {
                 let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
                 let holder = holder.and_then(Value::as_str).map(str::to_owned);
-                if holder != self.holder {
-                    self.late
-                        .retain(|(operator, _), _| Some(operator) != holder.as_ref());
-                    self.holder = holder;
-                }
+                self.holder = holder;
             }
             _ => {}
         }
@@ -178,6 +174,9 @@ impl Rules {
             annotation(before, ANNOTATIONS[0]),
             annotation(after, ANNOTATIONS[0]),
         );
+        if old.is_string() && new.is_null() && !link.has_slept() {
+            self.may_release(namespace, &change.name, what);
+        }
         let Some(new) = new.as_str().filter(|new| old != **new) else {
             return;
         };
@@ -193,12 +192,28 @@ impl Rules {
         // Without Azure it goes on by what it has written down.
         let mut objects = api.list("airflowworkloadidentities");
         let is_on_record = objects.any(|object| {
+            if object["status"]["clientId"] != new {
+                return false;
+            }
             let accounts = object["status"]["serviceAccounts"].as_array();
             let mut accounts = accounts.into_iter().flatten();
             accounts.any(|account| account["subject"] == *subject && account["federated"] == true)
         });
         if !is_let_in && !is_on_record && !link.knew(&identity, &subject) {
             self.broken(&format!("rule 8: {what}: {identity} does not let it in"));
+        }
+    }
+
+    /// Not from whom every object of the namespace asks for, on an identity that is granted.
+    fn may_release(&mut self, namespace: &str, account: &str, what: &str) {
+        let keeps = |seen: &Seen| {
+            let identity = super::azure::identity(&seen.spec);
+            seen.asks_for(account) && self.is_granted(&identity, namespace, account)
+        };
+        let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
+        let mut histories = objects.map(|(_, history)| history).peekable();
+        if histories.peek().is_some() && histories.all(|history| history.lately().all(keeps)) {
+            self.broken(&format!("{what}: takes what is wanted and granted"));
         }
     }
 
