@@ -199,7 +199,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A federated identity credential as Azure stores it; it may be anybody's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FederatedCredential {
     /// Its name on the identity. Azure compares names without case.
     pub name: String,

@@ -506,6 +506,43 @@ async fn an_identity_that_was_made_anew_between_a_look_and_a_write_is_read_anew(
     assert_eq!(client().await, ANOTHER);
 }
 
+/// As tools do that make everything anew which is theirs: what it lacks is seen with the next look, and if it lacks
+/// nothing, within an hour.
+#[tokio::test(start_paused = true)]
+async fn one_that_was_made_anew_with_credentials_of_the_same_names_is_read_anew() {
+    const MOMENT: Duration = Duration::from_millis(1);
+    let (theirs, mut changed) = (seen("theirs"), seen("theirs"));
+    changed.audiences = vec!["another".into()];
+    let hour = Duration::from_secs(3600);
+    let table = [
+        (
+            vec![theirs.clone(), seen("ours")],
+            vec![theirs.clone()],
+            MOMENT,
+        ),
+        (vec![theirs.clone()], vec![changed], MOMENT),
+        // All of it.
+        (vec![theirs.clone()], vec![theirs], hour),
+    ];
+    for (before, after, noticed) in table {
+        let (azure, identities) = world();
+        let client = async || {
+            let view = identities.view(&id(), NOW).await;
+            view.identity.unwrap().client_id.to_string()
+        };
+        *azure.credentials.lock().unwrap() = before;
+        assert_eq!(client().await, UUID);
+        azure.make_identity_anew();
+        *azure.credentials.lock().unwrap() = after;
+        tokio::time::advance(noticed - MOMENT).await;
+        if noticed == hour {
+            assert_eq!(client().await, UUID);
+        }
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(client().await, ANOTHER);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_is_as_old_as_its_answer_and_one_that_grew_old_is_asked_for_again() {
     for (takes, age, lists) in [(0, 0, 1), (5, 5, 1), (6, 0, 2)] {

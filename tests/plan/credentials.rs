@@ -320,6 +320,24 @@ fn two_objects_with_the_same_names_do_not_take_them_from_each_other() {
     );
 }
 
+/// It moved away from there, and back, before what it had there was struck from the record.
+#[test]
+fn what_is_told_of_one_identity_is_not_believed_of_another_that_is_on_record_too() {
+    let mut world = converged();
+    move_to(&mut world, "airflow-dev");
+    let view = world.azure.get_mut(&id("airflow-dev")).unwrap();
+    view.identity.as_mut().unwrap().client_id = uuid::Uuid::from_u128(7);
+    let records = &mut world.object.status.as_mut().unwrap().credentials;
+    let mut others = records.clone();
+    for record in &mut others {
+        record.identity = id("airflow-dev").to_string();
+    }
+    records.extend(others);
+    unreachable(&mut world, "airflow-dev");
+    // Nor are connections written that name it.
+    assert_eq!(planned(&world), Vec::<String>::new());
+}
+
 #[test]
 fn a_former_identity_that_cannot_be_read_is_told_and_let_go_by_one_annotation() {
     let mut world = converged();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -17,6 +18,9 @@ use crate::{
     model::{FederatedCredential, IdentityId},
 };
 
+/// An identity that was made anew with all that it had looks as it did: it is read again after so long, whatever is
+/// listed.
+const REREAD: Duration = Duration::from_secs(3600);
 /// How long a failed read answers for others; many objects may share an identity.
 const FAILURE_SHARED: Duration = Duration::from_secs(2);
 
@@ -181,9 +185,11 @@ impl List {
 #[derive(Debug)]
 pub(super) struct Entry {
     identity: Option<AzureIdentity>,
-    /// Credentials that were there before the identity was read last: as long as one of them is, it
-    /// is still the same identity.
-    anchors: Vec<String>,
+    /// When it was read last.
+    read_at: Option<Instant>,
+    /// Hashes of credentials that were there before the identity was read last: as long as one of them is as it
+    /// was, and none that was listed is gone, it is still the same identity.
+    anchors: Vec<u64>,
     listed: Option<Arc<Listed>>,
     failed: Option<(Instant, AzureError)>,
     /// Until when a process before this one may have sent writes.
@@ -198,6 +204,7 @@ impl Entry {
     fn new(began: Option<Instant>) -> Self {
         Self {
             identity: None,
+            read_at: None,
             anchors: Vec::new(),
             listed: None,
             failed: None,
@@ -271,15 +278,14 @@ impl Entry {
     /// Asks Azure.
     async fn refresh(&mut self, azure: &AzureClient, id: &IdentityId) -> Result<View, AzureError> {
         let mut list = self.list(azure, id).await?;
-        let mut anchors = self.anchors.iter();
-        let is_the_same = anchors.any(|name| list.has(name));
-        let identity = if let (Some(identity), true) = (self.identity, is_the_same) {
+        let identity = if let (Some(identity), true) = (self.identity, self.is_the_same(&list)) {
             identity
         } else {
             // It is not known yet; or perhaps it was deleted and made again, under another client ID.
             let identity = azure.identity(id).await?;
             self.identity = Some(identity);
-            self.anchors = list.credentials.iter().map(|c| c.name.clone()).collect();
+            self.read_at = Some(Instant::now());
+            self.anchors = list.credentials.iter().map(hash).collect();
             if list.at.elapsed() > FRESH {
                 // That took long, and what was listed before is old by now.
                 list = self.list(azure, id).await?;
@@ -295,6 +301,18 @@ impl Entry {
         let view = listed.seen();
         self.listed = Some(Arc::new(listed));
         Ok(view)
+    }
+
+    /// Whether the identity can only be the one that was read last.
+    fn is_the_same(&self, list: &List) -> bool {
+        let before = self.listed.iter().flat_map(|listed| &listed.credentials);
+        let is_all_there = before
+            .into_iter()
+            .all(|credential| list.has(&credential.name));
+        let mut listed = list.credentials.iter().map(hash);
+        is_all_there
+            && listed.any(|hash| self.anchors.contains(&hash))
+            && self.read_at.is_some_and(|at| at.elapsed() < REREAD)
     }
 
     async fn list(&mut self, azure: &AzureClient, id: &IdentityId) -> Result<List, AzureError> {
@@ -353,7 +371,8 @@ impl Entry {
     pub fn written(&mut self, credential: FederatedCredential) {
         self.deleted(&credential.name);
         // An identity that was made anew since the last look has it now, too.
-        self.anchors.retain(|name| !credential.is_named(name));
+        let hash = hash(&credential);
+        self.anchors.retain(|anchor| *anchor != hash);
         if let Some(listed) = &mut self.listed {
             Arc::make_mut(listed).credentials.push(credential);
         }
@@ -365,6 +384,12 @@ impl Entry {
             credentials.retain(|c| !c.is_named(name));
         }
     }
+}
+
+fn hash(credential: &FederatedCredential) -> u64 {
+    let mut hash = DefaultHasher::new();
+    credential.hash(&mut hash);
+    hash.finish()
 }
 
 /// How long to wait for a look that is fresh, at this time.

@@ -4,9 +4,9 @@
 mod render;
 
 use self::render::render;
-use super::{Action, Plan, Progress, SecretPlan};
+use super::{AccountPlan, Action, Ids, Plan, Progress, SecretPlan};
 use crate::{
-    api::{CONNECTION_ID_LABEL, ConditionType, Reason},
+    api::{CONNECTION_ID_LABEL, ConditionType, Reason, account_field_manager},
     observe::{SecretState, Snapshot, checksum},
     problem::{Problem, Retry},
     secrets::{WantedSecret, wanted_secrets},
@@ -20,6 +20,15 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
             .insert(ConditionType::ConnectionsWritten, problem);
         return;
     };
+    if all_go_by_another_identity(snapshot, plan, ids) {
+        let problem = Problem::on_change(
+            Reason::Waiting,
+            "No ServiceAccount goes by the identity yet; until one does, the connections stay as they are.",
+        );
+        plan.blocked
+            .insert(ConditionType::ConnectionsWritten, problem);
+        return;
+    }
     for wanted in wanted_secrets(&snapshot.object) {
         let data = render(wanted.content, ids);
         let checksum = checksum(&data);
@@ -55,6 +64,24 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
     for secret in snapshot.stale_secrets.clone() {
         plan.push(Action::DeleteSecret(secret), after.clone());
     }
+}
+
+/// Whether the accounts carry another client ID, and none can take the identity's: connections that name it would fail
+/// in all pods.
+fn all_go_by_another_identity(snapshot: &Snapshot, plan: &Plan, ids: Ids) -> bool {
+    let manager = account_field_manager(&snapshot.name());
+    let client = ids.client.to_string();
+    let goes_by_another = |account: &AccountPlan| {
+        let accounts = &snapshot.discovery.accounts;
+        let found = accounts.iter().find(|found| found.name == account.name);
+        let state = found.and_then(|found| found.state.as_ref());
+        matches!(account.annotation, Progress::Blocked(_))
+            && state.is_some_and(|state| {
+                let annotated = state.client_id.value.as_ref();
+                state.is_managed_by(&manager) && annotated.is_some_and(|value| *value != client)
+            })
+    };
+    !plan.accounts.is_empty() && plan.accounts.iter().all(goes_by_another)
 }
 
 /// A Secret as it is, compared with what it should be.

@@ -54,7 +54,7 @@ fn credential(
         .identity
         .as_ref()
         .ok()
-        .and_then(|identity| federated_before(snapshot, identity, &subject));
+        .and_then(|identity| federated_before(snapshot, plan, identity, &subject));
     let (Ok(identity), Ok(issuer), Some(_), Some(name)) =
         (&snapshot.identity, &snapshot.issuer, plan.ids, name)
     else {
@@ -91,9 +91,10 @@ fn credential(
 }
 
 /// The credential that the status says this account has on this identity; none if the identity
-/// is gone, for its credentials went with it.
+/// is gone, for its credentials went with it, or if the status speaks of another one: both may be on record.
 fn federated_before(
     snapshot: &Snapshot,
+    plan: &Plan,
     identity: &IdentityId,
     subject: &Subject,
 ) -> Option<String> {
@@ -109,6 +110,8 @@ fn federated_before(
     // One that is used as somebody else wrote it is not on record.
     let is_here = recorded.peek().is_none() || recorded.any(|(id, _)| id == *identity);
     let status = snapshot.object.status.as_ref()?;
+    let client = plan.ids.map(|ids| ids.client.to_string());
+    let is_told = client.is_none() || status.client_id == client;
     let account = status
         .service_accounts
         .iter()
@@ -116,5 +119,5 @@ fn federated_before(
     account
         .credential_name
         .clone()
-        .filter(|_| account.federated && is_here && !is_gone)
+        .filter(|_| account.federated && is_here && is_told && !is_gone)
 }

@@ -106,7 +106,8 @@ impl Scene<'_> {
         let granted: Vec<&str> = granted.map(|(account, _)| *account).collect();
         connections::role_is_right(self.api, object, &granted)?;
         let has_rival = connections::have_a_rival(self.api, object);
-        if self.rules.may_use(&id, namespace) && !has_rival {
+        // While nobody goes by the identity, what names another one stays.
+        if fates.contains(&Fate::LetIn) && !has_rival {
             let client = rules::property_of(&self.azure, &id, "clientId");
             let tenant = rules::property_of(&self.azure, &id, "tenantId");
             connections::are_written(self.api, object, [&client, &tenant])?;

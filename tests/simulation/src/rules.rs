@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::names::{ACCOUNTS, AUDIENCE, CredentialPath};
+use crate::names::{AUDIENCE, CredentialPath};
 use crate::operators::PASS;
 
 /// What a credential trusts.
@@ -148,12 +148,6 @@ impl Rules {
     pub fn grants_now(&self, identity: &str, namespace: &str, account: &str) -> bool {
         let grants = self.grants.latest();
         grants.is_some_and(|grants| any_covers(grants, identity, namespace, account))
-    }
-
-    /// Whether a grant lets any account of the namespace use the identity now.
-    pub fn may_use(&self, identity: &str, namespace: &str) -> bool {
-        let mut accounts = ACCOUNTS.iter();
-        accounts.any(|account| self.grants_now(identity, namespace, account))
     }
 
     /// Whether an operator wrote this, or took it over for an object that adopts.
