@@ -41,12 +41,10 @@ pub(super) fn plan(snapshot: &Snapshot, plan: &mut Plan) {
 
 /// Plans its end, if it is there and ours.
 fn remove(snapshot: &Snapshot, plan: &mut Plan) {
-    let status = snapshot.object.status.as_ref();
-    let is_on_record = status.is_some_and(|status| status.reader_role);
     let progress = match &snapshot.reader_role {
         Ok(None | Some(ReaderRole::Foreign)) => return,
         // It never was.
-        Ok(Some(ReaderRole::Incomplete)) if !is_on_record => return,
+        Ok(Some(ReaderRole::Incomplete)) if !is_on_record(snapshot) => return,
         Ok(Some(ReaderRole::Ours { .. } | ReaderRole::Incomplete)) => {
             let name = reader_role_name(&snapshot.object);
             Progress::Pending(plan.push(Action::DeleteReaderRole { name }, Vec::new()))
@@ -58,20 +56,25 @@ fn remove(snapshot: &Snapshot, plan: &mut Plan) {
 
 /// While the object is suspended: takes it from accounts that are no longer granted.
 pub(super) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
-    let Ok(Some(ReaderRole::Ours {
-        accounts: bound,
-        is_right,
-    })) = &snapshot.reader_role
-    else {
-        return;
-    };
-    let is_granted = |account: &&String| match &snapshot.identity {
+    let is_granted = |account: &String| match &snapshot.identity {
         Ok(identity) => snapshot.covers(identity, account),
         Err(_) => false,
     };
-    let accounts: BTreeSet<String> = bound.iter().filter(is_granted).cloned().collect();
+    let (bound, is_right) = match &snapshot.reader_role {
+        Ok(Some(ReaderRole::Ours { accounts, is_right })) => (accounts.clone(), *is_right),
+        // What is left of one that was to go.
+        Ok(Some(ReaderRole::Incomplete)) if is_on_record(snapshot) => {
+            let asked_for = snapshot.discovery.accounts.iter();
+            (
+                asked_for.map(|account| account.name.clone()).collect(),
+                false,
+            )
+        }
+        _ => return,
+    };
+    let accounts: BTreeSet<String> = bound.iter().filter(|a| is_granted(a)).cloned().collect();
     let name = reader_role_name(&snapshot.object);
-    let action = if accounts == *bound {
+    let action = if accounts == bound {
         return;
     } else if accounts.is_empty() || !is_right {
         // One that somebody changed is not repaired now.
@@ -80,4 +83,9 @@ pub(super) fn revoke(snapshot: &Snapshot, plan: &mut Plan) {
         Action::WriteReaderRole { name, accounts }
     };
     plan.push(action, Vec::new());
+}
+
+fn is_on_record(snapshot: &Snapshot) -> bool {
+    let status = snapshot.object.status.as_ref();
+    status.is_some_and(|status| status.reader_role)
 }

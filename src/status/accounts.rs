@@ -9,6 +9,7 @@ use super::{
 use crate::{
     api::{AirflowWorkloadIdentityStatus, Reason, ServiceAccountStatus},
     apply::Outcome,
+    observe::Snapshot,
     plan::{AccountPlan, Action, Plan},
     problem::Problem,
 };
@@ -66,30 +67,40 @@ fn account_status(
     }
 }
 
-/// What a suspended object lost because it is no longer granted, if it lost anything.
-pub(super) fn revoked(plan: &Plan, outcome: &Outcome) -> Option<Problem> {
-    let gone = outcome.done(plan).filter_map(|action| match action {
-        Action::DeleteCredential { record, .. } => Some(record.subject.as_str()),
-        _ => None,
-    });
-    let gone: Vec<&str> = gone.collect();
+/// What a suspended object has lost because it is no longer granted, if it has lost anything.
+pub(super) fn revoked(
+    status: &AirflowWorkloadIdentityStatus,
+    snapshot: &Snapshot,
+) -> Option<Problem> {
+    let is_refused = |account: &&ServiceAccountStatus| match &snapshot.identity {
+        Ok(identity) => !snapshot.covers(identity, &account.name),
+        Err(_) => false,
+    };
+    let accounts = status.service_accounts.iter();
+    let gone: Vec<&str> = accounts
+        .filter(|account| !account.federated)
+        .filter(is_refused)
+        .map(|account| account.subject.as_str())
+        .collect();
     let message = format!(
-        "No AzureIdentityGrant covers it any longer, so the credential was taken back: {}",
+        "No AzureIdentityGrant covers these, so they have no credential any longer: {}",
         gone.join(", ")
     );
     (!gone.is_empty()).then(|| Problem::on_change(Reason::NotGranted, message))
 }
 
-/// A suspended object loses what is no longer granted, and says so.
+/// A suspended object loses what is no longer granted, now or in a pass that could not tell, and says so.
 pub(super) fn strike_revoked(
     status: &mut AirflowWorkloadIdentityStatus,
     plan: &Plan,
     outcome: &Outcome,
 ) {
     let deleted = |subject: &str| {
-        outcome.done(plan).any(|action| {
-            matches!(action, Action::DeleteCredential { record, .. } if record.subject == subject)
-        })
+        let mut forgotten = plan.forgotten.iter();
+        forgotten.any(|record| record.subject == subject)
+            || outcome.done(plan).any(|action| {
+                matches!(action, Action::DeleteCredential { record, .. } if record.subject == subject)
+            })
     };
     for account in &mut status.service_accounts {
         account.federated &= !deleted(&account.subject);

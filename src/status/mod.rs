@@ -49,24 +49,24 @@ pub fn status(
             conditions.drop(ConditionType::ExchangeVerified);
         }
         conditions.set(ConditionType::Ready, &Verdict::False(problem));
+        let mut status = AirflowWorkloadIdentityStatus {
+            observed_generation: generation,
+            credentials: credentials(plan, outcome),
+            reader_role: has_reader_role(plan, outcome, before.reader_role),
+            ..before.clone()
+        };
+        strike_revoked(&mut status, plan, outcome);
         if plan.halted.is_some() {
             let granted = verdict(ConditionType::Granted, snapshot, plan, outcome);
             conditions.set(ConditionType::Granted, &granted);
-            if let Some(problem) = revoked(plan, outcome) {
+            if let Some(problem) = revoked(&status, snapshot) {
                 conditions.set(
                     ConditionType::CredentialsFederated,
                     &Verdict::False(problem),
                 );
             }
         }
-        let mut status = AirflowWorkloadIdentityStatus {
-            observed_generation: generation,
-            conditions: conditions.all(),
-            credentials: credentials(plan, outcome),
-            reader_role: has_reader_role(plan, outcome, before.reader_role),
-            ..before
-        };
-        strike_revoked(&mut status, plan, outcome);
+        status.conditions = conditions.all();
         return status;
     }
 

@@ -98,6 +98,12 @@ fn while_suspended_it_is_taken_from_those_that_are_no_longer_granted() {
         of_role(&world),
         ["delete Role prod-airflow-connections-reader"]
     );
+    // Its binding went, and then the operator died.
+    world.reader_role = Ok(Some(ReaderRole::Incomplete));
+    assert_eq!(
+        of_role(&world),
+        ["delete Role prod-airflow-connections-reader"]
+    );
     world
         .grants
         .insert(id("airflow"), vec![grant_of("airflow")]);

@@ -21,7 +21,7 @@ fn credential(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
             let path = CredentialPath { identity, name };
             let is_left = scene.rules.owns(&path)
                 && trust.issuer != FOREIGN_ISSUER
-                && !is_retained(scene, wanted, &path, &trust)
+                && !scene.rules.retained.contains(&path)
                 && !is_wanted(scene, wanted, &path, &trust);
             if is_left {
                 return Err(format!("{path:?} is left behind: {trust:?}"));
@@ -29,17 +29,6 @@ fn credential(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether an object let go of it; while there is one that would have it, a grant has to cover it.
-fn is_retained(scene: &Scene<'_>, wanted: &[Wanted], path: &CredentialPath, trust: &Trust) -> bool {
-    let mut objects = scene.api.list("airflowworkloadidentities");
-    let is_on_record = objects.any(|object| records(object).any(|record| record == *path));
-    let is_asked_for = wanted
-        .iter()
-        .any(|wanted| wanted.subject == trust.subject && wanted.identity == path.identity);
-    scene.rules.retained.contains(path)
-        && (!is_on_record && !is_asked_for || may_stay(scene, path, trust))
 }
 
 /// Whether a grant covers it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Rules, Seen};
 use crate::api_server::{ApiServer, Change};
-use crate::names::{CredentialPath, OWN_NAMESPACE};
+use crate::names::{CredentialPath, OWN_NAMESPACE, account_of};
 use crate::operators::Link;
 
 const ABANDON: &str = "airflow-workload-identity.io/abandon-credentials";
@@ -36,9 +36,11 @@ impl Rules {
             "azureidentitygrants" => {
                 let all = api.list("azureidentitygrants").cloned().collect();
                 self.grants.add(change.version, all);
+                self.note_retained(api);
             }
             "airflowworkloadidentities" => {
-                self.note_object(api, (namespace, name), change);
+                self.note_object((namespace, name), change);
+                self.note_retained(api);
             }
             "leases" => {
                 let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
@@ -49,7 +51,7 @@ impl Rules {
         }
     }
 
-    fn note_object(&mut self, api: &ApiServer, object: (String, String), change: &Change) {
+    fn note_object(&mut self, object: (String, String), change: &Change) {
         let after = change.after.as_deref();
         let seen = after.map_or_else(Seen::default, |object| Seen {
             spec: object["spec"].clone(),
@@ -68,17 +70,25 @@ impl Rules {
         if adopted {
             self.owned.extend(records(after));
         }
-        if lets_go(after) {
-            self.retained.extend(records(after));
-            return;
+    }
+
+    /// What is on record may stay as long as a grant covers it and one that has it on record lets go of it, or when that
+    /// one goes; what is on nobody's record, if it might when it was.
+    fn note_retained(&mut self, api: &ApiServer) {
+        let mut kept = BTreeSet::new();
+        for object in api.list("airflowworkloadidentities") {
+            for (path, subject) in recorded(object) {
+                let is_granted = account_of(subject).is_some_and(|(namespace, account)| {
+                    self.grants_now(&path.identity, namespace, account)
+                });
+                let is_going = object["metadata"]["deletionTimestamp"].is_string();
+                if lets_go(object) && (is_granted || is_going) {
+                    kept.insert(path.clone());
+                }
+                self.retained.remove(&path);
+            }
         }
-        // What only objects have on record that do not let go of it is nobody's no longer.
-        let others = api.list("airflowworkloadidentities");
-        let others = others.filter(|object| lets_go(object)).flat_map(records);
-        let kept: BTreeSet<CredentialPath> = others.collect();
-        for path in records(after).filter(|path| !kept.contains(path)) {
-            self.retained.remove(&path);
-        }
+        self.retained.extend(kept);
     }
 
     /// What an operator may change at all: rules 2, 3 and 8.
@@ -243,13 +253,19 @@ fn lets_go(object: &Value) -> bool {
 
 /// The credentials that an object has on record.
 pub fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
+    recorded(object).map(|(path, _)| path)
+}
+
+/// The same, each with its subject.
+fn recorded(object: &Value) -> impl Iterator<Item = (CredentialPath, &str)> {
     let records = object["status"]["credentials"].as_array().into_iter();
     records.flatten().map(|record| {
         let text = |field: &str| record[field].as_str().unwrap_or_default();
-        CredentialPath {
+        let path = CredentialPath {
             identity: text("identity").to_ascii_lowercase(),
             name: text("name").to_ascii_lowercase(),
-        }
+        };
+        (path, text("subject"))
     })
 }
 
