@@ -199,11 +199,11 @@ async fn take(
         Action::DeleteCredential {
             seen,
             identity,
-            unless_claimed,
+            if_unwanted,
             ..
         } => {
             let is_allowed =
-                || !unless_claimed || !sinks.stores.is_claimed(object, identity, &seen.name);
+                || !if_unwanted || sinks.stores.is_unwanted(object, identity, &seen.name);
             sinks
                 .identities
                 .delete(identity, seen, &is_allowed)

@@ -203,18 +203,24 @@ impl Stores {
             .collect()
     }
 
-    /// Whether another object goes by this credential of the object's now.
+    /// Whether nobody goes by this credential of the object's: the object asks for what it did, and no other one goes by
+    /// it.
     #[must_use]
-    pub fn is_claimed(
+    pub fn is_unwanted(
         &self,
         object: &AirflowWorkloadIdentity,
         identity: &IdentityId,
         name: &str,
     ) -> bool {
-        let discovery = self.discover(&object.namespace().unwrap_or_default(), object);
+        let namespace = object.namespace().unwrap_or_default();
+        let now = self.objects.get(&namespace, &object.name_any());
+        let generation = now.and_then(|now| now.0.ok()?.metadata.generation);
+        let discovery = self.discover(&namespace, object);
         let claims = self.claimed_by_others(object, &discovery);
         let mut claims = claims.iter();
-        claims.any(|(of, record)| of == identity && record.name.eq_ignore_ascii_case(name))
+        let is_claimed =
+            claims.any(|(of, record)| of == identity && record.name.eq_ignore_ascii_case(name));
+        generation == object.metadata.generation && !is_claimed
     }
 
     /// Of the credentials that the object has on record, those that others have on record, too, and

@@ -48,8 +48,8 @@ pub enum Action {
         identity: IdentityId,
         /// Whether a write of before may still arrive and bring it back.
         may_return: bool,
-        /// Whether it stays if, when its turn comes, another object goes by it.
-        unless_claimed: bool,
+        /// Whether it stays if, when its turn comes, somebody goes by it: this object, which changed, or another.
+        if_unwanted: bool,
     },
     /// Annotate a ServiceAccount.
     Annotate {

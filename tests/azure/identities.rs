@@ -409,7 +409,7 @@ async fn a_deletion_is_known_at_once_and_what_is_gone_is_deleted() {
         view.credentials.unwrap()
     };
     assert_eq!(known().await, [seen("one")]);
-    // Another object goes by it now.
+    // Somebody goes by it now.
     let deleted = identities.delete(&id(), &seen("one"), &|| false).await;
     assert_eq!(deleted.unwrap_err().kind, AzureErrorKind::Outdated);
     assert_eq!(known().await, [seen("one")]);
@@ -534,7 +534,7 @@ async fn one_that_was_made_anew_with_credentials_of_the_same_names_is_read_anew(
         assert_eq!(client().await, UUID);
         azure.make_identity_anew();
         *azure.credentials.lock().unwrap() = after;
-        tokio::time::advance(noticed - MOMENT).await;
+        tokio::time::advance(noticed.saturating_sub(MOMENT)).await;
         if noticed == hour {
             assert_eq!(client().await, UUID);
         }

@@ -143,9 +143,9 @@ impl Plan {
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
-                let unless_claimed = keep == Keep::Claimed && !is_past;
+                let if_unwanted = keep == Keep::Claimed && !is_past;
                 let record = record.clone();
-                self.delete_credential(snapshot, identity, record, live, unless_claimed, after);
+                self.delete_credential(snapshot, identity, record, live, if_unwanted, after);
             }
             _ => {
                 self.forgotten.insert(record.clone());
@@ -160,7 +160,7 @@ impl Plan {
         identity: &IdentityId,
         record: CredentialRecord,
         seen: &FederatedCredential,
-        unless_claimed: bool,
+        if_unwanted: bool,
         after: Vec<usize>,
     ) -> usize {
         let may_return = snapshot.is_unsettled(identity, &record.name);
@@ -172,7 +172,7 @@ impl Plan {
             seen: seen.clone(),
             identity: identity.clone(),
             may_return,
-            unless_claimed,
+            if_unwanted,
         };
         self.push(action, after)
     }
