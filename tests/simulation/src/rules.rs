@@ -70,7 +70,7 @@ pub struct Rules {
     grants: History<Vec<Value>>,
     /// Objects after each change of them that matters here, by namespace and name.
     objects: BTreeMap<(String, String), History<Seen>>,
-    /// Credentials that an object had on record when it, or somebody for it, let go of them.
+    /// Credentials that an operator let go of, as their objects wanted it.
     pub retained: BTreeSet<CredentialPath>,
     /// How long a request is under way at most, or its answer.
     way: Duration,

@@ -25,22 +25,23 @@ impl Rules {
             if let Some(link) = by {
                 self.may_change(api, link, change);
             }
-            self.note(api, change);
+            self.note(api, by, change);
         }
     }
 
-    fn note(&mut self, api: &ApiServer, change: &Change) {
+    fn note(&mut self, api: &ApiServer, by: Option<&Link>, change: &Change) {
         let name = change.name.clone();
         let namespace = change.namespace.clone().unwrap_or_default();
         match change.plural {
             "azureidentitygrants" => {
                 let all = api.list("azureidentitygrants").cloned().collect();
                 self.grants.add(change.version, all);
-                self.note_retained(api);
             }
             "airflowworkloadidentities" => {
                 self.note_object((namespace, name), change);
-                self.note_retained(api);
+                if let Some(link) = by {
+                    self.note_retained(link, change);
+                }
             }
             "leases" => {
                 let holder = change.after.as_ref().map(|o| &o["spec"]["holderIdentity"]);
@@ -72,23 +73,28 @@ impl Rules {
         }
     }
 
-    /// What is on record may stay as long as a grant covers it and one that has it on record lets go of it, or when that
-    /// one goes; what is on nobody's record, if it might when it was.
-    fn note_retained(&mut self, api: &ApiServer) {
-        let mut kept = BTreeSet::new();
-        for object in api.list("airflowworkloadidentities") {
-            for (path, subject) in recorded(object) {
-                let is_granted = account_of(subject).is_some_and(|(namespace, account)| {
-                    self.grants_now(&path.identity, namespace, account)
-                });
-                let is_going = object["metadata"]["deletionTimestamp"].is_string();
-                if lets_go(object) && (is_granted || is_going) {
-                    kept.insert(path.clone());
-                }
+    /// What an operator strikes from an object's record stays where it is if the object lets go of it, and a grant, as
+    /// far as the operator had been told, covers it.
+    fn note_retained(&mut self, link: &Link, change: &Change) {
+        let Some(before) = &change.before else {
+            return;
+        };
+        let after: BTreeSet<CredentialPath> = change
+            .after
+            .iter()
+            .flat_map(|after| records(after))
+            .collect();
+        let is_going = before["metadata"]["deletionTimestamp"].is_string();
+        for (path, subject) in recorded(before).filter(|(path, _)| !after.contains(path)) {
+            let is_granted = account_of(subject).is_some_and(|(namespace, account)| {
+                self.was_granted(link.known().grants, &path.identity, namespace, account)
+            });
+            if lets_go(before) && (is_granted || is_going) {
+                self.retained.insert(path);
+            } else {
                 self.retained.remove(&path);
             }
         }
-        self.retained.extend(kept);
     }
 
     /// What an operator may change at all: rules 2, 3 and 8.
