@@ -15,7 +15,7 @@ use crate::{
     mandate::Mandate,
     model::Subject,
     observe::Stores,
-    plan::{Action, Finalizer, Plan},
+    plan::{Action, Finalizer, Plan, Unless},
     problem::{Problem, Retry, headline},
 };
 
@@ -197,13 +197,21 @@ async fn take(
                 .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error))
         }
         Action::DeleteCredential {
+            record,
             seen,
             identity,
-            if_unwanted,
+            unless,
             ..
         } => {
-            let is_allowed =
-                || !if_unwanted || sinks.stores.is_unwanted(object, identity, &seen.name);
+            let namespace = object.namespace().unwrap_or_default();
+            let account = Subject::account_in(&record.subject, &namespace);
+            let is_granted =
+                || account.is_some_and(|name| sinks.stores.is_granted(identity, &namespace, name));
+            let is_allowed = || match unless {
+                Unless::Nothing => true,
+                Unless::Wanted => sinks.stores.is_unwanted(object, identity, &seen.name),
+                Unless::Granted => !is_granted(),
+            };
             sinks
                 .identities
                 .delete(identity, seen, &is_allowed)

@@ -24,6 +24,17 @@ pub struct Step {
     pub after: Vec<usize>,
 }
 
+/// What has to be looked at again when the turn of a deletion has come, which may be long after it was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unless {
+    /// Nothing.
+    Nothing,
+    /// Somebody goes by it: this object, which changed, or another.
+    Wanted,
+    /// A grant covers it again.
+    Granted,
+}
+
 /// An effect.
 #[derive(Clone, PartialEq)]
 pub enum Action {
@@ -48,8 +59,8 @@ pub enum Action {
         identity: IdentityId,
         /// Whether a write of before may still arrive and bring it back.
         may_return: bool,
-        /// Whether it stays if, when its turn comes, somebody goes by it: this object, which changed, or another.
-        if_unwanted: bool,
+        /// What keeps it after all, when its turn comes.
+        unless: Unless,
     },
     /// Annotate a ServiceAccount.
     Annotate {

@@ -18,7 +18,7 @@ use std::{
 
 use uuid::Uuid;
 
-pub use action::{Action, Step};
+pub use action::{Action, Step, Unless};
 pub use credentials::{LIMIT as CREDENTIAL_LIMIT, users as credential_users};
 
 use crate::{

@@ -117,7 +117,7 @@ impl Write<'_> {
             Self::Put { name, seen, .. } if entry.named(name.as_str()) != *seen => changed(),
             Self::Put { .. } => Ok(()),
             Self::Delete { is_allowed, .. } if !is_allowed() => {
-                Err(outdated("somebody goes by it now"))
+                Err(outdated("it is wanted or granted again"))
             }
             Self::Delete { seen, .. } => match entry.named(&seen.name) {
                 // Somebody was faster.

@@ -1,7 +1,7 @@
 //! One credential that is wanted: kept, repaired, renamed or created, or left to its owner.
 
 use super::{
-    super::{Action, Plan, Progress},
+    super::{Action, Plan, Progress, Unless},
     limit::{LIMIT, users},
     ownership::{is_adoptable, is_touchable},
 };
@@ -117,7 +117,7 @@ impl Candidate<'_> {
             self.identity,
             record,
             found,
-            true,
+            Unless::Wanted,
             Vec::new(),
         );
         self.write(vec![delete], plan)

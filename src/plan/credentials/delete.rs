@@ -1,7 +1,7 @@
 //! The end of recorded credentials that nobody wants any longer.
 
 use super::{
-    super::{Action, LOOK_AGAIN, Plan, Progress},
+    super::{Action, LOOK_AGAIN, Plan, Progress, Unless},
     ownership::is_touchable,
 };
 use crate::{
@@ -143,9 +143,13 @@ impl Plan {
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
             Some(live) if !is_kept && is_touchable(snapshot, live) => {
-                let if_unwanted = keep == Keep::Claimed && !is_past;
+                let unless = match keep {
+                    Keep::Nothing => Unless::Granted,
+                    Keep::Claimed if !is_past => Unless::Wanted,
+                    Keep::Claimed | Keep::All => Unless::Nothing,
+                };
                 let record = record.clone();
-                self.delete_credential(snapshot, identity, record, live, if_unwanted, after);
+                self.delete_credential(snapshot, identity, record, live, unless, after);
             }
             _ => {
                 self.forgotten.insert(record.clone());
@@ -160,7 +164,7 @@ impl Plan {
         identity: &IdentityId,
         record: CredentialRecord,
         seen: &FederatedCredential,
-        if_unwanted: bool,
+        unless: Unless,
         after: Vec<usize>,
     ) -> usize {
         let may_return = snapshot.is_unsettled(identity, &record.name);
@@ -172,7 +176,7 @@ impl Plan {
             seen: seen.clone(),
             identity: identity.clone(),
             may_return,
-            if_unwanted,
+            unless,
         };
         self.push(action, after)
     }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -275,7 +276,6 @@ struct Ports {
 impl Ports {
     fn choose() -> Result<Self> {
         // All are bound before the first is freed, so that they differ.
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let (etcd, etcd_peer, apiserver) = (bind()?, bind()?, bind()?);
         Ok(Self {
             etcd: etcd.local_addr()?.port(),
@@ -287,6 +287,15 @@ impl Ports {
     fn server(&self) -> String {
         url("https", self.apiserver)
     }
+}
+
+/// A port that is free, and that nobody's connection takes until it is bound again: those get theirs from 32768 on.
+/// <https://docs.kernel.org/networking/ip-sysctl.html#ip-variables>
+fn bind() -> Result<TcpListener> {
+    let any = || RandomState::new().build_hasher().finish() % 20_000;
+    let mut tried = (0..100).map(|_| u16::try_from(10_000 + any()));
+    let found = tried.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.ok()?)).ok());
+    found.context("no port between 10000 and 30000 is free")
 }
 
 fn start_etcd(reaper: &Arc<Reaper>, binaries: &Binaries, ports: &Ports) -> Result<Process> {
