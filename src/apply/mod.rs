@@ -13,7 +13,7 @@ use crate::{
     azure::Identities,
     issuers::IssuerHistory,
     mandate::Mandate,
-    model::Subject,
+    model::{IdentityId, Subject},
     observe::Stores,
     plan::{Action, Finalizer, Plan, Unless},
     problem::{Problem, Retry, headline},
@@ -186,10 +186,7 @@ async fn take(
             properties,
             replaces,
         } => {
-            let namespace = object.namespace().unwrap_or_default();
-            let account = Subject::account_in(&properties.subject, &namespace);
-            let is_allowed =
-                || account.is_some_and(|name| sinks.stores.is_granted(identity, &namespace, name));
+            let is_allowed = || is_granted(sinks, object, identity, &properties.subject);
             sinks
                 .identities
                 .put(identity, name, properties, replaces.as_ref(), &is_allowed)
@@ -203,14 +200,10 @@ async fn take(
             unless,
             ..
         } => {
-            let namespace = object.namespace().unwrap_or_default();
-            let account = Subject::account_in(&record.subject, &namespace);
-            let is_granted =
-                || account.is_some_and(|name| sinks.stores.is_granted(identity, &namespace, name));
             let is_allowed = || match unless {
                 Unless::Nothing => true,
                 Unless::Wanted => sinks.stores.is_unwanted(object, identity, &seen.name),
-                Unless::Granted => !is_granted(),
+                Unless::Granted => !is_granted(sinks, object, identity, &record.subject),
             };
             sinks
                 .identities
@@ -245,6 +238,18 @@ async fn take(
         } => cluster::restart(client, object, workload, uid, change).await,
         Action::DeleteReaderRole { name } => reader_role::delete(client, object, name).await,
     }
+}
+
+/// Whether a grant lets the subject, if it is an account of the object's namespace, use the identity now.
+fn is_granted(
+    sinks: &Sinks,
+    object: &AirflowWorkloadIdentity,
+    identity: &IdentityId,
+    subject: &str,
+) -> bool {
+    let namespace = object.namespace().unwrap_or_default();
+    let account = Subject::account_in(subject, &namespace);
+    account.is_some_and(|account| sinks.stores.is_granted(identity, &namespace, account))
 }
 
 fn stopping() -> Problem {
