@@ -92,6 +92,7 @@ pub async fn apply(
     plan: &Plan,
     ahead: &Ahead,
 ) -> Outcome {
+    sinks.stores.objects.has_left_none(object);
     let mut outcome = Outcome::default();
     let mut written = object.clone();
     let prepared = prepare(sinks, &mut written, plan, ahead).await;
@@ -210,6 +211,16 @@ async fn take(
                 .delete(identity, seen, &is_allowed)
                 .await
                 .map_err(|error| Problem::azure(&format!("cannot {action}"), identity, &error))
+        }
+        Action::LeaveCredential {
+            record,
+            identity,
+            to_another,
+        } => {
+            if *to_another && !sinks.stores.leave(object, identity, record) {
+                return Err(outdated(&format!("cannot {action}")));
+            }
+            Ok(())
         }
         Action::Annotate {
             account,

@@ -79,6 +79,10 @@ fn effect(action: &Action) -> (&'static str, String) {
                 identity.name()
             ),
         ),
+        Action::LeaveCredential { identity, .. } => (
+            "CredentialsLeft",
+            format!("Left federated credentials on identity {}", identity.name()),
+        ),
         Action::Annotate { repair: false, .. } => (
             "ServiceAccountsAnnotated",
             "Annotated ServiceAccounts".into(),

@@ -1,7 +1,11 @@
 //! Our own objects: their names, by which kube's controller goes; and each as the watch told it last, or as the
 //! operator wrote it since.
 
-use std::marker::PhantomData;
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use kube::{
     Resource, ResourceExt,
@@ -18,7 +22,10 @@ use super::{
     packed::{Marks, Packed},
     watched::Watched,
 };
-use crate::api::AirflowWorkloadIdentity;
+use crate::api::{AirflowWorkloadIdentity, CredentialRecord};
+
+/// By uid, the credentials that an object's last pass left to others, which its status may not tell yet.
+pub(super) type Left = HashMap<String, Vec<CredentialRecord>>;
 
 /// Our kind; one that does not parse does not hide the others.
 pub(super) type Object = Guarded<AirflowWorkloadIdentity>;
@@ -32,6 +39,7 @@ pub struct Objects {
     /// What they are called.
     pub stubs: Store<Stub>,
     kept: Watched<Packed>,
+    left: Arc<Mutex<Left>>,
 }
 
 impl Objects {
@@ -42,9 +50,14 @@ impl Objects {
         let objects = Self {
             stubs,
             kept: kept.clone(),
+            left: Arc::default(),
         };
         let mut is_filled = false;
+        let left = objects.left.clone();
         let keep = move |event: &Event<Object>| {
+            if let Event::Delete(object) = event {
+                forget(&left, object.meta());
+            }
             // What kube starts a pass for has to be found.
             kept.apply(event, Packed::new);
             if let (Event::InitApply(object), true) = (event, is_filled) {
@@ -102,6 +115,15 @@ impl Objects {
         Some(packed.unpack())
     }
 
+    /// A new pass of the object decides anew what it leaves to others.
+    pub fn has_left_none(&self, object: &AirflowWorkloadIdentity) {
+        forget(&self.left, &object.metadata);
+    }
+
+    pub(super) fn left(&self) -> MutexGuard<'_, Left> {
+        locked(&self.left)
+    }
+
     /// Waits until all were listed once.
     pub async fn filled(&self) {
         self.kept.filled().await;
@@ -149,6 +171,14 @@ impl Objects {
         all.filter(move |(_, packed)| packed.has_any(&marks))
             .map(|(_, packed)| packed.unpack())
     }
+}
+
+fn forget(left: &Mutex<Left>, object: &ObjectMeta) {
+    locked(left).remove(object.uid.as_deref().unwrap_or_default());
+}
+
+fn locked(left: &Mutex<Left>) -> MutexGuard<'_, Left> {
+    left.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

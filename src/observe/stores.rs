@@ -12,7 +12,7 @@ use super::{
     WatchedSecret, WatchedWorkload,
     discovery::{self, Inventory, Template},
     named_identity,
-    objects::{Objects, Stub},
+    objects::{Left, Objects, Stub},
     packed::{Mark, Marks},
     records,
     watched::Watched,
@@ -223,13 +223,45 @@ impl Stores {
         generation == object.metadata.generation && !is_claimed
     }
 
-    /// Of the credentials that the object has on record, those that others have on record, too, and
-    /// still want; or go by, where the object does not ask for the account, until they are let in by
-    /// the identity that they move to. What nobody wants any longer must not be left by each to the other.
+    /// Leaves a credential of the object's to those who go by it; returns whether anybody does. From then on it is known
+    /// that the object does not: or two could each leave it to the other.
+    #[must_use]
+    pub fn leave(
+        &self,
+        object: &AirflowWorkloadIdentity,
+        identity: &IdentityId,
+        record: &CredentialRecord,
+    ) -> bool {
+        let discovery = self.discover(&object.namespace().unwrap_or_default(), object);
+        let mut left = self.objects.left();
+        let claims = self.claims(object, &discovery, &left);
+        let is_claimed = claims
+            .iter()
+            .any(|(of, claim)| of == identity && claim.name.eq_ignore_ascii_case(&record.name));
+        if is_claimed {
+            let uid = object.uid().unwrap_or_default();
+            left.entry(uid).or_default().push(record.clone());
+        }
+        is_claimed
+    }
+
+    /// Of the credentials that the object has on record, those that others go by.
     pub(super) fn claimed_by_others(
         &self,
         object: &AirflowWorkloadIdentity,
         discovery: &Discovery,
+    ) -> Vec<(IdentityId, CredentialRecord)> {
+        self.claims(object, discovery, &self.objects.left())
+    }
+
+    /// Of the credentials that the object has on record, those that others have on record, too, and
+    /// still want; or go by, where the object does not ask for the account, until they are let in by
+    /// the identity that they move to. What nobody wants any longer must not be left by each to the other.
+    fn claims(
+        &self,
+        object: &AirflowWorkloadIdentity,
+        discovery: &Discovery,
+        left: &Left,
     ) -> Vec<(IdentityId, CredentialRecord)> {
         let is_deleting = object.metadata.deletion_timestamp.is_some();
         let goes_by_itself = |account: &str| !is_deleting && discovery.asks_for(account);
@@ -246,8 +278,10 @@ impl Stores {
             .filter(|other| other.metadata.deletion_timestamp.is_none());
         let mut claims = Vec::new();
         for other in others {
+            let left = left.get(&other.uid().unwrap_or_default());
+            let is_left = |record| left.is_some_and(|left| left.contains(record));
             let mut shared: Vec<_> = records(&other)
-                .filter(|(identity, record)| is_own(identity, record))
+                .filter(|(identity, record)| is_own(identity, record) && !is_left(record))
                 .map(|(identity, record)| (identity, record.clone()))
                 .collect();
             if shared.is_empty() {

@@ -62,6 +62,15 @@ pub enum Action {
         /// What keeps it after all, when its turn comes.
         unless: Unless,
     },
+    /// Leave a federated identity credential where it is: it is no longer the object's.
+    LeaveCredential {
+        /// Its record; it is struck from the status afterwards.
+        record: CredentialRecord,
+        /// The identity that carries it.
+        identity: IdentityId,
+        /// Whether it is left to another object, which goes by it; else to the user, who said so.
+        to_another: bool,
+    },
     /// Annotate a ServiceAccount.
     Annotate {
         /// The account.
@@ -120,7 +129,9 @@ impl Action {
     pub fn object(&self) -> (&'static str, &str) {
         match self {
             Self::PutCredential { name, .. } => ("FederatedCredential", name.as_str()),
-            Self::DeleteCredential { record, .. } => ("FederatedCredential", &record.name),
+            Self::DeleteCredential { record, .. } | Self::LeaveCredential { record, .. } => {
+                ("FederatedCredential", &record.name)
+            }
             Self::Annotate { account, .. } | Self::Release { account } => {
                 ("ServiceAccount", &account.name)
             }
@@ -135,12 +146,14 @@ impl Action {
         }
     }
 
-    /// Whether Azure is written to.
+    /// Whether a credential is written, deleted or left.
     #[must_use]
-    pub fn is_azure(&self) -> bool {
+    pub fn is_of_credential(&self) -> bool {
         matches!(
             self,
-            Self::PutCredential { .. } | Self::DeleteCredential { .. }
+            Self::PutCredential { .. }
+                | Self::DeleteCredential { .. }
+                | Self::LeaveCredential { .. }
         )
     }
 }
@@ -175,6 +188,22 @@ impl fmt::Display for Action {
                 name = record.name,
                 subject = record.subject,
                 identity = identity.name(),
+            ),
+            Self::LeaveCredential {
+                record,
+                identity,
+                to_another,
+            } => write!(
+                f,
+                "leave federated credential {name} for {subject} on identity {identity}{to}",
+                name = record.name,
+                subject = record.subject,
+                identity = identity.name(),
+                to = if *to_another {
+                    " to another object, which goes by it"
+                } else {
+                    ""
+                },
             ),
             Self::Annotate {
                 account,

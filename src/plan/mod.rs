@@ -184,7 +184,7 @@ impl Plan {
     #[must_use]
     pub fn has_to_be_sure(&self) -> bool {
         let mut steps = self.steps.iter();
-        steps.any(|step| step.action.is_azure()) || !self.forgotten.is_empty()
+        steps.any(|step| step.action.is_of_credential()) || !self.forgotten.is_empty()
     }
 
     fn push(&mut self, action: Action, after: Vec<usize>) -> usize {

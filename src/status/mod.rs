@@ -220,7 +220,9 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
 fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
     let deleted = |record: &&CredentialRecord| {
         outcome.done(plan).any(|action| {
-            matches!(action, Action::DeleteCredential { record: gone, may_return: false, .. } if gone == *record)
+            matches!(action,
+                Action::DeleteCredential { record: gone, may_return: false, .. }
+                | Action::LeaveCredential { record: gone, .. } if gone == *record)
         })
     };
     // Until it is overwritten it is still what it was.

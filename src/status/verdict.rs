@@ -96,7 +96,10 @@ fn removals(plan: &Plan, outcome: &Outcome) -> Vec<Problem> {
         .iter()
         .zip(&outcome.results)
         .filter_map(|(step, result)| match (&step.action, result) {
-            (Action::DeleteCredential { .. }, StepResult::Failed(problem)) => Some(problem.clone()),
+            (
+                Action::DeleteCredential { .. } | Action::LeaveCredential { .. },
+                StepResult::Failed(problem),
+            ) => Some(problem.clone()),
             _ => None,
         })
         .collect()

@@ -92,7 +92,7 @@ fn what_it_prints_adopts_what_the_guide_made_and_changes_nothing_else() {
         .chain(
             [
                 "",
-                "1 to create, 0 to change, 0 to delete, 6 to adopt; nothing stands in the way.",
+                "1 to create, 0 to change, 0 to delete, 6 to adopt, 0 to leave; nothing stands in the way.",
             ]
             .map(str::to_owned),
         )

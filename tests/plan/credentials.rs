@@ -1,17 +1,23 @@
 //! Federated identity credentials: written, repaired, shared, replaced; and never anybody else's.
 
 use airflow_workload_identity::{
-    api::{ABANDON_ANNOTATION, ConditionType, ManagedIdentity, Reason},
+    api::{ABANDON_ANNOTATION, ConditionType, DeletionPolicy, ManagedIdentity, Reason},
+    apply::Outcome,
     azure::AzureErrorKind,
     observe::Snapshot,
-    plan::{Progress, plan},
+    plan::{Action, Progress, plan},
+    status::status,
 };
 use serde_json::json;
 
 use crate::given::*;
 
 fn worker(verb: &str) -> String {
-    let to = if verb == "write" { "to" } else { "from" };
+    let to = match verb {
+        "write" => "to",
+        "leave" => "on",
+        _ => "from",
+    };
     format!(
         "{verb} federated credential {} for system:serviceaccount:airflow:airflow-worker {to} identity airflow",
         derived("airflow-worker")
@@ -361,7 +367,26 @@ fn a_former_identity_that_cannot_be_read_is_told_and_let_go_by_one_annotation() 
     world.object.metadata.annotations = Some(annotations.into());
     let plan = plan(&world);
     assert!(plan.blocked.is_empty(), "{plan:?}");
-    assert_eq!(plan.forgotten.len(), 1);
+    assert_eq!(planned(&world), [worker("leave")]);
+}
+
+#[test]
+fn what_is_retained_on_a_former_identity_stays_on_record_until_everything_points_to_the_new_one() {
+    let mut world = converged();
+    world.object.spec.federation.deletion_policy = DeletionPolicy::Retain;
+    move_to(&mut world, "other");
+    let plan = plan(&world);
+    let leave = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::LeaveCredential { .. }));
+    let others = plan.steps.len() - leave.clone().count();
+    assert!(leave.clone().count() > 0, "{plan:?}");
+    assert!(leave.into_iter().all(|step| step.after.len() == others));
+    // So it is in the status that is written before the first credential is.
+    let ahead = status(&world, &plan, &Outcome::default(), hours(0));
+    let before = &world.object.status.as_ref().unwrap().credentials;
+    assert!(before.iter().all(|kept| ahead.credentials.contains(kept)));
 }
 
 #[test]
@@ -463,7 +488,11 @@ fn a_plan_that_writes_to_azure_or_lets_go_of_a_record_has_to_be_sure() {
         view.credentials = Ok(Vec::new());
     }
     let plan = plan(&world);
-    assert!(plan.steps.iter().all(|step| !step.action.is_azure()));
+    assert!(
+        plan.steps
+            .iter()
+            .all(|step| !step.action.is_of_credential())
+    );
     assert!(plan.has_to_be_sure());
 }
 

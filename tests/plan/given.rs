@@ -318,6 +318,7 @@ fn take(world: &mut Snapshot, action: &Action) {
             world.secrets.remove(&secret.name);
             world.stale_secrets.retain(|stale| stale != secret);
         }
+        Action::LeaveCredential { .. } => {}
     }
 }
 

@@ -19,5 +19,6 @@ mod pods;
 mod reader_role;
 mod removal;
 mod report;
+mod sharing;
 mod status;
 mod unreadable;

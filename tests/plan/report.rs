@@ -49,7 +49,7 @@ AirflowWorkloadIdentity prod in namespace airflow (not applied yet)
   ~ annotate ServiceAccount airflow-worker with client ID {CLIENT} (after FederatedCredential {worker})
   + write Secret prod-airflow-connections with AIRFLOW_CONN_AZURE_DEFAULT
 
-4 to create, 3 to change, 0 to delete, 0 to adopt; nothing stands in the way.
+4 to create, 3 to change, 0 to delete, 0 to adopt, 0 to leave; nothing stands in the way.
 "
     );
     let report = report_of(&world, Origin::New);
@@ -84,7 +84,7 @@ AirflowWorkloadIdentity prod in namespace airflow
         namespaces:
           names: [\"airflow\"]
 
-1 to create, 0 to change, 0 to delete, 0 to adopt; 1 problem stands in the way.
+1 to create, 0 to change, 0 to delete, 0 to adopt, 0 to leave; 1 problem stands in the way.
 ",
         id = id("airflow")
     );
@@ -221,7 +221,7 @@ fn json_has_the_same_in_names_that_stay() {
             "notes": [],
         }],
         "notes": [],
-        "summary": { "create": 1, "change": 0, "delete": 0, "adopt": 0, "problems": 0 },
+        "summary": { "create": 1, "change": 0, "delete": 0, "adopt": 0, "leave": 0, "problems": 0 },
     });
     assert_eq!(json, expected);
 }

@@ -86,6 +86,8 @@ pub enum Verb {
     Delete,
     /// It is as it should be, and the object takes it over.
     Adopt,
+    /// It stays, and is no longer the object's.
+    Leave,
 }
 
 /// A condition that will not become true.
@@ -112,6 +114,8 @@ pub struct Summary {
     pub delete: usize,
     /// What is taken over as it is.
     pub adopt: usize,
+    /// What stays, and is let go of.
+    pub leave: usize,
     /// Conditions that will not become true.
     pub problems: usize,
 }
@@ -127,6 +131,7 @@ impl Report {
                 Verb::Change => &mut summary.change,
                 Verb::Delete => &mut summary.delete,
                 Verb::Adopt => &mut summary.adopt,
+                Verb::Leave => &mut summary.leave,
             } += 1;
         }
         let mut problems = objects.iter().flat_map(|object| &object.problems);
@@ -153,9 +158,10 @@ impl Report {
             change,
             delete,
             adopt,
+            leave,
             problems,
         } = self.summary;
-        match (problems, create + change + delete + adopt) {
+        match (problems, create + change + delete + adopt + leave) {
             (0, 0) => Found::Nothing,
             (0, _) => Found::Changes,
             _ => Found::Problems,
@@ -288,6 +294,7 @@ fn verb(snapshot: &Snapshot, action: &Action) -> Verb {
         Action::DeleteCredential { .. }
         | Action::DeleteSecret(_)
         | Action::DeleteReaderRole { .. } => Verb::Delete,
+        Action::LeaveCredential { .. } => Verb::Leave,
     }
 }
 

@@ -61,6 +61,7 @@ impl fmt::Display for Change {
             Verb::Change => '~',
             Verb::Delete => '-',
             Verb::Adopt => '=',
+            Verb::Leave => '.',
         };
         write!(f, "{sign} {}", self.detail)?;
         if !self.after.is_empty() {
@@ -77,11 +78,12 @@ impl fmt::Display for Summary {
             change,
             delete,
             adopt,
+            leave,
             problems,
         } = self;
         write!(
             f,
-            "{create} to create, {change} to change, {delete} to delete, {adopt} to adopt; "
+            "{create} to create, {change} to change, {delete} to delete, {adopt} to adopt, {leave} to leave; "
         )?;
         match problems {
             0 => write!(f, "nothing stands in the way."),

@@ -80,7 +80,7 @@ fn is_revoked(snapshot: &Snapshot, identity: &IdentityId, record: &CredentialRec
 }
 
 impl Plan {
-    /// Deletes a recorded credential if it is there and ours; else forgets it.
+    /// Deletes a recorded credential if it is there, ours, and nobody else's; else leaves or forgets it.
     pub(in crate::plan) fn drop_credential(
         &mut self,
         snapshot: &Snapshot,
@@ -96,8 +96,13 @@ impl Plan {
         if !snapshot.is_ours(&record.issuer) && !snapshot.is_deleting() {
             return; // perhaps it will be known again that the cluster once had this issuer
         }
+        let leave = |to_another| Action::LeaveCredential {
+            record: record.clone(),
+            identity: identity.clone(),
+            to_another,
+        };
         if keep == Keep::All {
-            self.forgotten.insert(record.clone());
+            self.push(leave(false), after);
             return;
         }
         let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
@@ -142,7 +147,10 @@ impl Plan {
         let is_past = self.is_past(snapshot, identity, record);
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
         match live {
-            Some(live) if !is_kept && is_touchable(snapshot, live) => {
+            Some(_) if is_kept => {
+                self.push(leave(true), after);
+            }
+            Some(live) if is_touchable(snapshot, live) => {
                 let unless = match keep {
                     Keep::Nothing => Unless::Granted,
                     Keep::Claimed if !is_past => Unless::Wanted,
