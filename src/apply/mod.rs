@@ -92,7 +92,7 @@ pub async fn apply(
     plan: &Plan,
     ahead: &Ahead,
 ) -> Outcome {
-    sinks.stores.objects.has_left_none(object);
+    sinks.stores.objects.forgets(object, &plan.forgotten);
     let mut outcome = Outcome::default();
     let mut written = object.clone();
     let prepared = prepare(sinks, &mut written, plan, ahead).await;
@@ -217,10 +217,13 @@ async fn take(
             identity,
             to_another,
         } => {
-            if *to_another && !sinks.stores.leave(object, identity, record) {
-                return Err(outdated(&format!("cannot {action}")));
+            // Or what is no longer granted would stay for good.
+            let may_stay = object.metadata.deletion_timestamp.is_some()
+                || is_granted(sinks, object, identity, &record.subject);
+            if may_stay && (!to_another || sinks.stores.leave(object, identity, record)) {
+                return Ok(());
             }
-            Ok(())
+            Err(outdated(&format!("cannot {action}")))
         }
         Action::Annotate {
             account,

@@ -2,7 +2,7 @@
 //! operator wrote it since.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::api::{AirflowWorkloadIdentity, CredentialRecord};
 
-/// By uid, the credentials that an object's last pass left to others, which its status may not tell yet.
+/// By uid, the credentials that an object's last pass let go of, which its status may not tell yet.
 pub(super) type Left = HashMap<String, Vec<CredentialRecord>>;
 
 /// Our kind; one that does not parse does not hide the others.
@@ -56,7 +56,8 @@ impl Objects {
         let left = objects.left.clone();
         let keep = move |event: &Event<Object>| {
             if let Event::Delete(object) = event {
-                forget(&left, object.meta());
+                let uid = object.meta().uid.as_deref().unwrap_or_default();
+                locked(&left).remove(uid);
             }
             // What kube starts a pass for has to be found.
             kept.apply(event, Packed::new);
@@ -115,9 +116,19 @@ impl Objects {
         Some(packed.unpack())
     }
 
-    /// A new pass of the object decides anew what it leaves to others.
-    pub fn has_left_none(&self, object: &AirflowWorkloadIdentity) {
-        forget(&self.left, &object.metadata);
+    /// A new pass of the object decides anew what it lets go of, beginning with these.
+    pub fn forgets(
+        &self,
+        object: &AirflowWorkloadIdentity,
+        credentials: &BTreeSet<CredentialRecord>,
+    ) {
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let mut left = self.left();
+        if credentials.is_empty() {
+            left.remove(&uid);
+        } else {
+            left.insert(uid, credentials.iter().cloned().collect());
+        }
     }
 
     pub(super) fn left(&self) -> MutexGuard<'_, Left> {
@@ -171,10 +182,6 @@ impl Objects {
         all.filter(move |(_, packed)| packed.has_any(&marks))
             .map(|(_, packed)| packed.unpack())
     }
-}
-
-fn forget(left: &Mutex<Left>, object: &ObjectMeta) {
-    locked(left).remove(object.uid.as_deref().unwrap_or_default());
 }
 
 fn locked(left: &Mutex<Left>) -> MutexGuard<'_, Left> {

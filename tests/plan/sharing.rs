@@ -1,5 +1,7 @@
 //! Two objects have the same credential on record: each may leave it to the other, but not both.
 
+use std::collections::BTreeSet;
+
 use airflow_workload_identity::{
     api::AirflowWorkloadIdentity,
     observe::{Guarded, Objects, Stores, Watched},
@@ -73,6 +75,16 @@ fn what_was_left_to_an_object_that_then_asks_no_longer_is_not_left_back() {
         "the first's status does not tell yet that it was left"
     );
     // Whose next pass decides anew.
-    stores.objects.has_left_none(&moves);
+    stores.objects.forgets(&moves, &BTreeSet::new());
     assert!(leaves(&stores, &asks_no_longer));
+}
+
+#[test]
+fn one_is_not_left_to_an_object_that_found_it_gone() {
+    let moves = object("one", "other", "airflow-worker");
+    let asks_no_longer = object("two", "airflow", "airflow-scheduler");
+    let stores = stores(&[&moves, &asks_no_longer]);
+    let gone = record("airflow", "worker", "airflow-worker");
+    stores.objects.forgets(&moves, &BTreeSet::from([gone]));
+    assert!(!leaves(&stores, &asks_no_longer));
 }

@@ -213,7 +213,6 @@ impl Link {
             *count += 1;
             *count
         };
-        let has_slept = self.has_slept();
         let state = &mut *self.world.state();
         if count > 1 {
             state.rules.broken(&format!(
@@ -221,9 +220,7 @@ impl Link {
                 self.name
             ));
         }
-        if !has_slept {
-            state.rules.sends(&self.name, &identity);
-        }
+        state.rules.sends(&self.name, &identity);
         Some(InFlight {
             link: self,
             identity,

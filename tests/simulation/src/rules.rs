@@ -122,7 +122,7 @@ impl Rules {
         *self.listed.entry(identity.to_owned()).or_default() += 1;
     }
 
-    /// A write to an identity leaves an operator that has not slept: only the leader's does.
+    /// A write to an identity leaves an operator: only the leader's does.
     pub fn sends(&mut self, operator: &str, identity: &str) {
         if let Some(holder) = self.holder.clone().filter(|holder| holder != operator) {
             self.broken(&format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Rules, Seen};
+use super::{History, Known, Rules, Seen, any_covers};
 use crate::api_server::{ApiServer, Change};
 use crate::names::{CredentialPath, OWN_NAMESPACE, account_of};
 use crate::operators::Link;
@@ -191,7 +191,7 @@ impl Rules {
             annotation(after, ANNOTATIONS[0]),
         );
         if old.is_string() && new.is_null() && !link.has_slept() {
-            self.may_release(namespace, &change.name, what);
+            self.may_release(link.known(), namespace, &change.name, what);
         }
         let Some(new) = new.as_str().filter(|new| old != **new) else {
             return;
@@ -220,15 +220,25 @@ impl Rules {
         }
     }
 
-    /// Not from whom every object of the namespace asks for, on an identity that is granted.
-    fn may_release(&mut self, namespace: &str, account: &str, what: &str) {
+    /// Not from whom every object of the namespace asks for, on an identity that is granted; for as long as a pass may
+    /// take, and as far as the operator was told.
+    fn may_release(&mut self, known: Known, namespace: &str, account: &str, what: &str) {
         let keeps = |seen: &Seen| {
             let identity = super::azure::identity(&seen.spec);
-            seen.asks_for(account) && self.is_granted(&identity, namespace, account)
+            let mut told = self.grants.since(known.grants);
+            seen.asks_for(account)
+                && self.is_granted(&identity, namespace, account)
+                && told.all(|grants| any_covers(grants, &identity, namespace, account))
         };
         let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
         let mut histories = objects.map(|(_, history)| history).peekable();
-        if histories.peek().is_some() && histories.all(|history| history.lately().all(keeps)) {
+        let is_kept = |history: &History<Seen>| {
+            history
+                .lately()
+                .chain(history.since(known.objects))
+                .all(keeps)
+        };
+        if histories.peek().is_some() && histories.all(is_kept) {
             self.broken(&format!("{what}: takes what is wanted and granted"));
         }
     }
