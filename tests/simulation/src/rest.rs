@@ -3,6 +3,7 @@
 
 mod connections;
 mod left;
+mod names;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -123,6 +124,7 @@ impl Scene<'_> {
         }
         is_told(object, "True", "Done")?;
         self.status_is_right(object, &id)?;
+        names::are_right(self, object, &id)?;
         let verified = condition(object, "ExchangeVerified");
         if self.verifies && verified.is_none_or(|verified| verified["status"] != "True") {
             return Err(format!("is ready, but not verified: {verified:?}"));
