@@ -209,7 +209,10 @@ impl Snapshot {
                 let mut listed = view.credentials.iter().flatten();
                 view.unsettled.includes(&record.name)
                     && view.age > ARRIVES
-                    && !listed.any(|credential| credential.is_named(&record.name))
+                    && !listed.any(|credential| {
+                        credential.is_named(&record.name)
+                            && credential.trusts(&record.issuer, &record.subject)
+                    })
             })
         })
     }

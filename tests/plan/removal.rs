@@ -145,6 +145,24 @@ fn a_credential_that_may_still_arrive_is_not_forgotten() {
     assert_eq!(problem.reason, Reason::Waiting);
 }
 
+#[test]
+fn nor_is_one_whose_name_somebody_else_has_meanwhile() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    let records = world.records().count();
+    azure(&mut world, "airflow", |list| {
+        for credential in list {
+            credential.issuer = "https://oidc.example/foreign/".into();
+        }
+    });
+    assert_eq!(plan(&world).forgotten.len(), records);
+
+    world.azure.get_mut(&id("airflow")).unwrap().unsettled = Unsettled::All;
+    let waits = plan(&world);
+    assert!(waits.forgotten.is_empty());
+    assert!(!planned(&world).iter().any(|s| s.contains("federated")));
+}
+
 /// A write of before that arrives after the deletion brings it back.
 #[test]
 fn a_credential_that_may_come_back_stays_on_record_after_it_was_deleted() {

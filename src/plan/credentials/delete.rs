@@ -136,7 +136,8 @@ impl Plan {
             self.wait_for_credential(message);
             return;
         }
-        if live.is_none() && is_listed && snapshot.is_unsettled(identity, &record.name) {
+        let ours = live.filter(|live| is_touchable(snapshot, live));
+        if ours.is_none() && is_listed && snapshot.is_unsettled(identity, &record.name) {
             self.look_for_again(
                 snapshot,
                 &format!("Credential {} is not there.", record.name),
@@ -146,11 +147,11 @@ impl Plan {
         let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
         let is_past = self.is_past(snapshot, identity, record);
         let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
-        match live {
+        match ours {
             Some(_) if is_kept => {
                 self.push(leave(true), after);
             }
-            Some(live) if is_touchable(snapshot, live) => {
+            Some(live) => {
                 let unless = match keep {
                     Keep::Nothing => Unless::Granted,
                     Keep::Claimed if !is_past => Unless::Wanted,
@@ -159,7 +160,7 @@ impl Plan {
                 let record = record.clone();
                 self.delete_credential(snapshot, identity, record, live, unless, after);
             }
-            _ => {
+            None => {
                 self.forgotten.insert(record.clone());
             }
         }

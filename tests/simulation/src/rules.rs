@@ -155,10 +155,12 @@ impl Rules {
         self.owned.contains(path)
     }
 
-    /// Whether a grant has let the account use the identity all the time that a pass may take.
-    fn is_granted(&self, identity: &str, namespace: &str, account: &str) -> bool {
-        let mut lately = self.grants.lately();
-        lately.all(|grants| any_covers(grants, identity, namespace, account))
+    /// Whether a grant has let the account use the identity all the time that a pass may take, and since an operator was
+    /// told last.
+    fn is_granted(&self, known: Known, identity: &str, namespace: &str, account: &str) -> bool {
+        let told = self.grants.since(known.grants);
+        let mut grants = self.grants.lately().chain(told);
+        grants.all(|grants| any_covers(grants, identity, namespace, account))
     }
 
     /// The namespace's objects, each as it was in the time that a pass may take.

@@ -124,13 +124,21 @@ impl People {
         all_is_given: bool,
     ) -> Value {
         let mut spec = json!({ "suspend": false, "airflow": { "serviceAccounts": accounts } });
-        let name = self.chosen_name(namespace, object);
+        let before = self.chosen_name(namespace, object);
+        let name = if all_is_given && self.chance(25) {
+            let names = [json!(null), json!("chosen"), json!("other")];
+            names[self.rng.usize(..names.len())].clone()
+        } else {
+            before.clone()
+        };
         let mut others = OBJECTS.iter().map(|of| self.chosen_name(NAMESPACES[0], of));
         let is_anothers = namespace != NAMESPACES[0] && others.any(|of| of == name);
         if name.is_string() && (is_anothers || !all_is_given) {
             // An account of the other namespace has the same name; on one identity only one can have it. And
             // whoever may not leave keeps what he chose before.
             spec["federation"] = json!({ "credentialName": null });
+        } else if name != before {
+            spec["federation"] = json!({ "credentialName": name });
         }
         if object == OBJECTS[1] {
             // Nor do they, in Airflow's eyes, have the same connection.

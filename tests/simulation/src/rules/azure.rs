@@ -89,7 +89,7 @@ impl Rules {
         let Some((namespace, account)) = account_of(&old.subject) else {
             return;
         };
-        if link.has_slept() || !self.is_granted(&path.identity, namespace, account) {
+        if link.has_slept() || !self.is_granted(known, &path.identity, namespace, account) {
             return;
         }
         let what = format!("{} deletes {path:?}", link.name);
@@ -177,7 +177,7 @@ impl Rules {
             && identities
                 .iter()
                 .chain([&path.identity])
-                .all(|identity| self.is_granted(identity, namespace, account));
+                .all(|identity| self.is_granted(link.known(), identity, namespace, account));
         // One that gets another name goes first: Azure takes no second one for its account.
         let name_of = |seen: &Seen| seen.spec["federation"]["credentialName"].to_string();
         let names: BTreeSet<String> = object.lately().map(name_of).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{History, Known, Rules, Seen, any_covers};
+use super::{History, Known, Rules, Seen};
 use crate::api_server::{ApiServer, Change};
 use crate::names::{CredentialPath, OWN_NAMESPACE, account_of};
 use crate::operators::Link;
@@ -225,10 +225,7 @@ impl Rules {
     fn may_release(&mut self, known: Known, namespace: &str, account: &str, what: &str) {
         let keeps = |seen: &Seen| {
             let identity = super::azure::identity(&seen.spec);
-            let mut told = self.grants.since(known.grants);
-            seen.asks_for(account)
-                && self.is_granted(&identity, namespace, account)
-                && told.all(|grants| any_covers(grants, &identity, namespace, account))
+            seen.asks_for(account) && self.is_granted(known, &identity, namespace, account)
         };
         let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
         let mut histories = objects.map(|(_, history)| history).peekable();
