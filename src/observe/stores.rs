@@ -1,6 +1,7 @@
 //! What is watched: one read-only view over all of it.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -217,10 +218,7 @@ impl Stores {
         let generation = now.and_then(|now| now.0.ok()?.metadata.generation);
         let discovery = self.discover(&namespace, object);
         let claims = self.claimed_by_others(object, &discovery);
-        let mut claims = claims.iter();
-        let is_claimed =
-            claims.any(|(of, record)| of == identity && record.name.eq_ignore_ascii_case(name));
-        generation == object.metadata.generation && !is_claimed
+        generation == object.metadata.generation && !names(&claims, identity, name)
     }
 
     /// Leaves a credential of the object's to those who go by it; returns whether anybody does. From then on it is known
@@ -235,9 +233,7 @@ impl Stores {
         let discovery = self.discover(&object.namespace().unwrap_or_default(), object);
         let mut left = self.objects.left();
         let claims = self.claims(object, &discovery, &left);
-        let is_claimed = claims
-            .iter()
-            .any(|(of, claim)| of == identity && claim.name.eq_ignore_ascii_case(&record.name));
+        let is_claimed = names(&claims, identity, &record.name);
         if is_claimed {
             let uid = object.uid().unwrap_or_default();
             left.entry(uid).or_default().push(record.clone());
@@ -266,10 +262,8 @@ impl Stores {
         let is_deleting = object.metadata.deletion_timestamp.is_some();
         let goes_by_itself = |account: &str| !is_deleting && discovery.asks_for(account);
         let own: Vec<_> = records(object).collect();
-        let is_own = |identity: &IdentityId, record: &CredentialRecord| {
-            own.iter()
-                .any(|(of, own)| of == identity && own.name.eq_ignore_ascii_case(&record.name))
-        };
+        let is_own =
+            |identity: &IdentityId, record: &CredentialRecord| names(&own, identity, &record.name);
         let namespace = object.namespace().unwrap_or_default();
         let others = self.objects.marked(&namespace, Marks::of_records(object));
         let others = others
@@ -355,6 +349,17 @@ impl Stores {
         }
         pods
     }
+}
+
+/// Whether one of these is the identity's credential of this name.
+fn names(
+    credentials: &[(IdentityId, impl Borrow<CredentialRecord>)],
+    identity: &IdentityId,
+    name: &str,
+) -> bool {
+    credentials
+        .iter()
+        .any(|(of, record)| of == identity && record.borrow().name.eq_ignore_ascii_case(name))
 }
 
 /// Whether the identity lets the account of this subject in, and it is annotated, as the object's status says.

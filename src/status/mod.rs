@@ -218,7 +218,7 @@ fn halted(snapshot: &Snapshot, plan: &Plan, outcome: &Outcome) -> Option<Problem
 }
 
 fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
-    let deleted = |record: &&CredentialRecord| {
+    let let_go = |record: &&CredentialRecord| {
         outcome.done(plan).any(|action| {
             matches!(action,
                 Action::DeleteCredential { record: gone, may_return: false, .. }
@@ -240,7 +240,7 @@ fn credentials(plan: &Plan, outcome: &Outcome) -> Vec<CredentialRecord> {
     let kept = plan
         .records
         .iter()
-        .filter(|record| (!plan.forgotten.contains(*record) || waits(record)) && !deleted(record));
+        .filter(|record| (!plan.forgotten.contains(*record) || waits(record)) && !let_go(record));
     kept.cloned().collect()
 }
 

@@ -70,8 +70,8 @@ pub struct Rules {
     grants: History<Vec<Value>>,
     /// Objects after each change of them that matters here, by namespace and name.
     objects: BTreeMap<(String, String), History<Seen>>,
-    /// Credentials that an operator let go of, as their objects wanted it.
-    pub retained: BTreeSet<CredentialPath>,
+    /// Credentials that an operator let go of, as their objects wanted it, and when.
+    pub retained: BTreeMap<CredentialPath, Instant>,
     /// How long a request is under way at most, or its answer.
     way: Duration,
     /// When a credential was changed last, by whomever.

@@ -59,7 +59,7 @@ impl People {
     /// What was let go of is nobody's, and keeps its name from whoever moved to another issuer.
     async fn remove_retained(&self) {
         let retained = self.world.state().rules.retained.clone();
-        for path in retained {
+        for path in retained.into_keys() {
             let state = self.world.azure.state();
             let live = rules::credentials(&state, &path.identity).remove(&path.name);
             if live.is_some_and(|trust| trust.issuer != self.issuer) {

@@ -21,7 +21,7 @@ fn credential(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
             let path = CredentialPath { identity, name };
             let is_left = scene.rules.owns(&path)
                 && trust.issuer != FOREIGN_ISSUER
-                && !scene.rules.retained.contains(&path)
+                && !scene.rules.retained.contains_key(&path)
                 && !is_wanted(scene, wanted, &path, &trust);
             if is_left {
                 return Err(format!("{path:?} is left behind: {trust:?}"));

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{History, Known, Rules, Seen};
 use crate::api_server::{ApiServer, Change};
 use crate::names::{CredentialPath, OWN_NAMESPACE, account_of};
-use crate::operators::Link;
+use crate::operators::{Link, PASS};
 
 const ABANDON: &str = "airflow-workload-identity.io/abandon-credentials";
 /// How the field managers of accounts begin; the object's name follows.
@@ -90,8 +91,13 @@ impl Rules {
                 self.was_granted(link.known().grants, &path.identity, namespace, account)
             });
             if lets_go(before) && (is_granted || is_going) {
-                self.retained.insert(path);
-            } else {
+                self.retained.insert(path, Instant::now());
+            } else if self
+                .retained
+                .get(&path)
+                .is_none_or(|at| at.elapsed() > PASS)
+            {
+                // A moment before, it may have been left to an object that then let go of it.
                 self.retained.remove(&path);
             }
         }
