@@ -203,7 +203,7 @@ async fn take(
         } => {
             let is_allowed = || match unless {
                 Unless::Nothing => true,
-                Unless::Wanted => sinks.stores.is_unwanted(object, identity, &seen.name),
+                Unless::Wanted => sinks.stores.is_unwanted(object, identity, seen),
                 Unless::Granted => !is_granted(sinks, object, identity, &record.subject),
             };
             sinks
@@ -220,7 +220,8 @@ async fn take(
             // Or what is no longer granted would stay for good.
             let may_stay = object.metadata.deletion_timestamp.is_some()
                 || is_granted(sinks, object, identity, &record.subject);
-            if may_stay && (!to_another || sinks.stores.leave(object, identity, record)) {
+            let goes = |seen| sinks.stores.leave(object, identity, record, seen);
+            if may_stay && to_another.as_ref().is_none_or(goes) {
                 return Ok(());
             }
             Err(outdated(&format!("cannot {action}")))

@@ -36,7 +36,7 @@ use crate::{
     apply::{Ahead, Outcome, Sinks, StepResult, apply, write_status},
     azure::{ARRIVES, MaxAge},
     observe::{Guarded, Snapshot, Sources, Stub, observe, version},
-    plan::{Action, Plan, plan},
+    plan::{Action, Plan, is_let_go, plan},
     problem::headline,
     status::{exchanges_in, problems, restart_failed, settles_in, status},
 };
@@ -173,6 +173,10 @@ pub(super) fn never_fails(_: Arc<Stub>, error: &Infallible, _: Arc<Context>) -> 
 
 async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
     let uid = object.uid().unwrap_or_default();
+    if is_let_go(&object) {
+        context.forget(&uid);
+        return Next::await_change();
+    }
     let rest = context.memory(&uid, |memory| {
         let (count, at) = memory.writes?;
         rest(count).checked_sub(at.elapsed())

@@ -50,7 +50,7 @@ use crate::{
     azure::{ARRIVES, Identities, MaxAge, View},
     grant,
     issuers::IssuerHistory,
-    model::{IdentityId, Issuer},
+    model::{FederatedCredential, IdentityId, Issuer},
     problem::Problem,
 };
 
@@ -176,6 +176,13 @@ impl Snapshot {
             .map(|(_, record)| record)
     }
 
+    /// Whether another object goes by this credential, for the account that it lets in.
+    #[must_use]
+    pub fn is_claimed(&self, identity: &IdentityId, live: &FederatedCredential) -> bool {
+        let mut claims = self.claims(identity, &live.name);
+        claims.any(|record| record.subject == live.subject)
+    }
+
     /// Whether the user lets go of the credentials.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
@@ -212,6 +219,7 @@ impl Snapshot {
                     && !listed.any(|credential| {
                         credential.is_named(&record.name)
                             && credential.trusts(&record.issuer, &record.subject)
+                            && credential.is_marked != Some(false)
                     })
             })
         })

@@ -1,7 +1,6 @@
 //! What is watched: one read-only view over all of it.
 
 use std::{
-    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -24,7 +23,7 @@ use crate::{
         account_field_manager, restart_annotation,
     },
     grant,
-    model::{IdentityId, Issuer, Subject},
+    model::{FederatedCredential, IdentityId, Issuer, Subject},
     secrets::wanted_secrets,
 };
 
@@ -211,29 +210,30 @@ impl Stores {
         &self,
         object: &AirflowWorkloadIdentity,
         identity: &IdentityId,
-        name: &str,
+        credential: &FederatedCredential,
     ) -> bool {
         let namespace = object.namespace().unwrap_or_default();
         let now = self.objects.get(&namespace, &object.name_any());
         let generation = now.and_then(|now| now.0.ok()?.metadata.generation);
         let discovery = self.discover(&namespace, object);
         let claims = self.claimed_by_others(object, &discovery);
-        generation == object.metadata.generation && !names(&claims, identity, name)
+        generation == object.metadata.generation && !is_among(&claims, identity, credential)
     }
 
-    /// Leaves a credential of the object's to those who go by it; returns whether anybody does. From then on it is known
-    /// that the object does not: or two could each leave it to the other.
+    /// Leaves a credential that the object has on record to those who go by it; returns whether anybody does. From then
+    /// on it is known that the object does not: or two could each leave it to the other.
     #[must_use]
     pub fn leave(
         &self,
         object: &AirflowWorkloadIdentity,
         identity: &IdentityId,
         record: &CredentialRecord,
+        credential: &FederatedCredential,
     ) -> bool {
         let discovery = self.discover(&object.namespace().unwrap_or_default(), object);
         let mut left = self.objects.left();
         let claims = self.claims(object, &discovery, &left);
-        let is_claimed = names(&claims, identity, &record.name);
+        let is_claimed = is_among(&claims, identity, credential);
         if is_claimed {
             let uid = object.uid().unwrap_or_default();
             left.entry(uid).or_default().push(record.clone());
@@ -262,8 +262,10 @@ impl Stores {
         let is_deleting = object.metadata.deletion_timestamp.is_some();
         let goes_by_itself = |account: &str| !is_deleting && discovery.asks_for(account);
         let own: Vec<_> = records(object).collect();
-        let is_own =
-            |identity: &IdentityId, record: &CredentialRecord| names(&own, identity, &record.name);
+        let is_own = |identity: &IdentityId, record: &CredentialRecord| {
+            own.iter()
+                .any(|(of, own)| of == identity && own.name.eq_ignore_ascii_case(&record.name))
+        };
         let namespace = object.namespace().unwrap_or_default();
         let others = self.objects.marked(&namespace, Marks::of_records(object));
         let others = others
@@ -351,15 +353,15 @@ impl Stores {
     }
 }
 
-/// Whether one of these is the identity's credential of this name.
-fn names(
-    credentials: &[(IdentityId, impl Borrow<CredentialRecord>)],
+/// Whether one of these is the identity's credential of this name, for the account that it lets in.
+fn is_among(
+    records: &[(IdentityId, CredentialRecord)],
     identity: &IdentityId,
-    name: &str,
+    credential: &FederatedCredential,
 ) -> bool {
-    credentials
-        .iter()
-        .any(|(of, record)| of == identity && record.borrow().name.eq_ignore_ascii_case(name))
+    records.iter().any(|(of, record)| {
+        of == identity && credential.is_named(&record.name) && record.subject == credential.subject
+    })
 }
 
 /// Whether the identity lets the account of this subject in, and it is annotated, as the object's status says.

@@ -68,8 +68,9 @@ pub enum Action {
         record: CredentialRecord,
         /// The identity that carries it.
         identity: IdentityId,
-        /// Whether it is left to another object, which goes by it; else to the user, who said so.
-        to_another: bool,
+        /// The credential as it was seen, if it is left to another object, which goes by it; else it is left to the
+        /// user, who said so.
+        to_another: Option<FederatedCredential>,
     },
     /// Annotate a ServiceAccount.
     Annotate {
@@ -199,7 +200,7 @@ impl fmt::Display for Action {
                 name = record.name,
                 subject = record.subject,
                 identity = identity.name(),
-                to = if *to_another {
+                to = if to_another.is_some() {
                     " to another object, which goes by it"
                 } else {
                     ""

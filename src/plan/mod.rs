@@ -16,13 +16,17 @@ use std::{
     time::Duration,
 };
 
+use kube::ResourceExt;
 use uuid::Uuid;
 
 pub use action::{Action, Step, Unless};
 pub use credentials::{LIMIT as CREDENTIAL_LIMIT, users as credential_users};
 
 use crate::{
-    api::{Component, ConditionType, CredentialRecord, FINALIZER, Reason, SecretStatus},
+    api::{
+        AirflowWorkloadIdentity, Component, ConditionType, CredentialRecord, FINALIZER, Reason,
+        SecretStatus,
+    },
     azure::ARRIVES,
     model::{Issuer, Subject},
     observe::{Account, Snapshot},
@@ -193,9 +197,20 @@ impl Plan {
     }
 }
 
+/// Whether the object goes, and the operator has nothing to do with it any longer: another finalizer holds it. What is
+/// made under the names that it had is somebody else's.
+#[must_use]
+pub fn is_let_go(object: &AirflowWorkloadIdentity) -> bool {
+    let is_held = object.finalizers().iter().any(|held| held == FINALIZER);
+    object.metadata.deletion_timestamp.is_some() && !is_held
+}
+
 /// Plans for an object as it was observed.
 #[must_use]
 pub fn plan(snapshot: &Snapshot) -> Plan {
+    if is_let_go(&snapshot.object) {
+        return Plan::of(snapshot);
+    }
     if snapshot.is_deleting() {
         return removal::plan(snapshot);
     }

@@ -263,6 +263,15 @@ fn one_that_another_object_answers_for_too_outlives_this_one() {
 }
 
 #[test]
+fn one_that_another_object_has_on_record_for_another_account_does_not_outlive_this_one() {
+    let mut world = converged();
+    let claim = record("airflow", &derived("airflow-worker"), "another");
+    world.claimed_by_others = vec![(id("airflow"), claim)];
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    assert!(planned(&world).contains(&worker("delete")));
+}
+
+#[test]
 fn what_is_no_longer_granted_goes_whoever_else_has_it_on_record() {
     let mut world = converged();
     let claim = record("airflow", &derived("airflow-worker"), "airflow-worker");

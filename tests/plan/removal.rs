@@ -89,6 +89,17 @@ fn the_object_stays_while_the_issuer_is_not_known() {
 }
 
 #[test]
+fn an_object_that_only_another_finalizer_holds_is_nothing_to_the_operator() {
+    let mut world = converged();
+    world.object.metadata.deletion_timestamp = Some(long_ago());
+    world.object.metadata.finalizers = Some(vec!["example.com/hold".into()]);
+    let plan = plan(&world);
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    assert_eq!(plan.finalizer, Finalizer::Keep);
+    assert!(plan.forgotten.is_empty());
+}
+
+#[test]
 fn the_finalizer_is_there_before_the_first_trace_and_is_added_once() {
     assert_eq!(plan(&fresh()).finalizer, Finalizer::Add);
     assert_eq!(plan(&converged()).finalizer, Finalizer::Keep);

@@ -40,7 +40,8 @@ fn stores(objects: &[&AirflowWorkloadIdentity]) -> Stores {
 
 fn leaves(stores: &Stores, object: &AirflowWorkloadIdentity) -> bool {
     let record = record("airflow", "worker", "airflow-worker");
-    stores.leave(object, &id("airflow"), &record)
+    let credential = credential("worker", "airflow-worker");
+    stores.leave(object, &id("airflow"), &record, &credential)
 }
 
 #[test]

@@ -42,7 +42,8 @@ impl Candidate<'_> {
         let is_to_be_repaired = if lets_us_in {
             self.is_ours(found) || self.is_marked_ours(found) || self.adopts(found)
         } else {
-            self.is_ours(found) && !self.is_anothers(found)
+            // Two that chose the same names must not take them from each other in turns.
+            self.is_ours(found) && !self.snapshot.is_claimed(self.identity, found)
         };
         if is_to_be_repaired {
             return self.repair(found, plan);
@@ -88,8 +89,7 @@ impl Candidate<'_> {
         if adopts || found.is_named(self.name.as_str()) {
             return (Some(found.name.clone()), Progress::Holds);
         }
-        let mut claims = self.snapshot.claims(self.identity, &found.name);
-        let is_shared = claims.next().is_some();
+        let is_shared = self.snapshot.is_claimed(self.identity, found);
         let name_is_free = !self.live.iter().any(|c| c.is_named(self.name.as_str()));
         if self.is_ours(found) && !is_shared && name_is_free {
             return self.rename(found, plan);
@@ -179,13 +179,6 @@ impl Candidate<'_> {
     /// Whether a description says that we wrote it, although nothing is on record.
     fn is_marked_ours(&self, live: &FederatedCredential) -> bool {
         live.is_marked == Some(true) && is_touchable(self.snapshot, live)
-    }
-
-    /// Whether another object goes by it for another account. Two that chose the same names must
-    /// not take them from each other in turns.
-    fn is_anothers(&self, live: &FederatedCredential) -> bool {
-        let mut claims = self.snapshot.claims(self.identity, &live.name);
-        claims.any(|record| record.subject == live.subject)
     }
 
     /// Whether one that somebody else wrote for this account becomes ours.

@@ -102,7 +102,7 @@ impl Plan {
             to_another,
         };
         if keep == Keep::All {
-            self.push(leave(false), after);
+            self.push(leave(None), after);
             return;
         }
         let listed = snapshot.azure.get(identity).map(|view| &view.credentials);
@@ -144,12 +144,11 @@ impl Plan {
             );
             return;
         }
-        let is_claimed = snapshot.claims(identity, &record.name).next().is_some();
         let is_past = self.is_past(snapshot, identity, record);
-        let is_kept = keep == Keep::Claimed && is_claimed && !is_past;
+        let may_be_kept = keep == Keep::Claimed && !is_past;
         match ours {
-            Some(_) if is_kept => {
-                self.push(leave(true), after);
+            Some(live) if may_be_kept && snapshot.is_claimed(identity, live) => {
+                self.push(leave(Some(live.clone())), after);
             }
             Some(live) => {
                 let unless = match keep {

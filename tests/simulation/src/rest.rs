@@ -5,7 +5,7 @@ mod connections;
 mod left;
 mod names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use airflow_workload_identity::model::{CredentialName, Subject};
@@ -138,11 +138,19 @@ impl Scene<'_> {
         if status["clientId"] != rules::property_of(&self.azure, id, "clientId") {
             return Err(format!("tells of client {}", status["clientId"]));
         }
-        for account in status["serviceAccounts"].as_array().into_iter().flatten() {
+        let told = status["serviceAccounts"].as_array().into_iter().flatten();
+        for account in told.clone() {
             if account["federated"] != true || account["annotated"] != true {
                 return Err(format!("is ready, and tells of {account}"));
             }
         }
+        let told: BTreeSet<&str> = told.map(|account| text(&account["name"])).collect();
+        let asked = object["spec"]["airflow"]["serviceAccounts"].as_array();
+        let asked: BTreeSet<&str> = asked.into_iter().flatten().map(text).collect();
+        if told != asked {
+            return Err(format!("tells of {told:?}, not of {asked:?}"));
+        }
+        connections::are_told(self.api, object)?;
         // One of an issuer that the operator does not know any longer may be kept for better times.
         let is_missing = |record: &&Value| {
             let live = credentials(&self.azure, &text(&record["identity"]).to_ascii_lowercase());

@@ -5,7 +5,7 @@ mod azure;
 mod cluster;
 
 pub use azure::{credentials, identity_of_client, property_of};
-pub use cluster::{condition, is_managed, is_managed_for, records};
+pub use cluster::{condition, is_managed, is_managed_for, recorded, records};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The connections of an object, and who may list them: by its spec, not by the operator's own status.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use serde_json::{Value, json};
 
@@ -7,6 +9,18 @@ use crate::api_server::ApiServer;
 
 /// How the Kubernetes secrets backend finds a connection.
 const CONNECTION_ID: &str = "airflow.apache.org/connection-id";
+
+/// The status names the Secrets of a ready object.
+pub fn are_told(api: &ApiServer, object: &Value) -> Result<(), String> {
+    let name = |secret: &Value| secret["name"].as_str().map(str::to_owned);
+    let told = object["status"]["secrets"].as_array();
+    let told: BTreeSet<_> = told.into_iter().flatten().map(name).collect();
+    let there: BTreeSet<_> = its(api, object, "secrets")
+        .map(|secret| name(&secret["metadata"]))
+        .collect();
+    let wrong = || format!("tells of Secrets {told:?}, not of {there:?}");
+    (told == there).then_some(()).ok_or_else(wrong)
+}
 
 /// The Secrets of an object whose identity has this client and tenant ID are those that its spec asks for.
 pub fn are_written(api: &ApiServer, object: &Value, uuids: [&str; 2]) -> Result<(), String> {

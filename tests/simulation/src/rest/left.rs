@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Fate, Scene, Wanted, text};
 use crate::names::{CredentialPath, FOREIGN_ISSUER, account_of, subject};
-use crate::rules::{self, Trust, credentials, is_managed, is_managed_for, records};
+use crate::rules::{self, Trust, credentials, is_managed, is_managed_for, recorded};
 
 pub fn nothing(scene: &Scene<'_>, wanted: &[Wanted]) -> Result<(), String> {
     credential(scene, wanted)?;
@@ -50,7 +50,10 @@ fn is_wanted(scene: &Scene<'_>, wanted: &[Wanted], path: &CredentialPath, trust:
         .iter()
         .filter(|wanted| wanted.subject == trust.subject);
     accounts.any(|wanted| lets_in(wanted) || wanted.fate != Fate::LetIn && may_stay)
-        || may_stay && suspended(scene).any(|object| records(object).any(|record| record == *path))
+        || may_stay
+            && suspended(scene).any(|object| {
+                recorded(object).any(|record| record == (path.clone(), &trust.subject))
+            })
 }
 
 /// An account that an operator annotated and that nobody asks for; or that may not use the identity by which it goes.

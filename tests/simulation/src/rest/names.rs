@@ -25,6 +25,9 @@ pub fn are_right(scene: &Scene<'_>, object: &Value, id: &str) -> Result<(), Stri
         if told != wanted && is_ours && !adopts && !live.contains_key(&wanted) {
             return Err(format!("has {told} on record and not {wanted}"));
         }
+        if adopts && !is_ours {
+            return Err(format!("adopts, and has {told} not on record"));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Known, Rules, Seen, Trust, cluster::records};
+use super::{History, Known, Rules, Seen, Trust, cluster::records};
 use crate::api_server::ApiServer;
 use crate::met::Event;
 use crate::names::{AUDIENCE, CredentialPath, account_of, identity_id};
@@ -84,7 +84,7 @@ impl Rules {
         }
     }
 
-    /// For a suspended object nothing is deleted that is granted.
+    /// For a suspended object nothing is deleted that is granted; nor what an account goes by, or what is to be retained.
     fn may_delete(&mut self, link: &Link, known: Known, path: &CredentialPath, old: &Trust) {
         let Some((namespace, account)) = account_of(&old.subject) else {
             return;
@@ -102,13 +102,35 @@ impl Rules {
                 && identity(&seen.spec) == path.identity
                 && seen.spec["federation"]["credentialName"].is_null()
         };
-        if self.issuers.len() == 1
-            && self.lets_in(old, &old.subject)
-            && is_derived(path, old)
-            && self.is_known_to_be(namespace, known, goes_by)
-        {
+        if self.issuers.len() > 1 || !self.lets_in(old, &old.subject) || !is_derived(path, old) {
+            return;
+        }
+        if self.is_known_to_be(namespace, known, goes_by) {
             self.broken(&format!("{what}, by which {account} goes"));
         }
+        if self.is_to_be_retained(known, namespace, path) {
+            self.broken(&format!("{what}, which is to be retained"));
+        }
+    }
+
+    /// Whether every object that has it on record retains what it does not want, and would give it no other name.
+    fn is_to_be_retained(&self, known: Known, namespace: &str, path: &CredentialPath) -> bool {
+        let retains = |seen: &Seen| {
+            let federation = &seen.spec["federation"];
+            federation["deletionPolicy"] == "Retain" && federation["credentialName"].is_null()
+        };
+        // A deletion that waited for its turn goes by what the operator was told since.
+        let told = |history: &History<Seen>| {
+            let mut told = history.since(known.objects);
+            let has_it = told.any(|seen| seen.records.contains(path));
+            (has_it, history.since(known.objects).all(retains))
+        };
+        let objects = self.objects.iter().filter(|((of, _), _)| of == namespace);
+        let mut of_it = objects
+            .map(|(_, history)| told(history))
+            .filter(|(has_it, _)| *has_it)
+            .peekable();
+        of_it.peek().is_some() && of_it.all(|(_, retains)| retains)
     }
 
     /// Rule 3: nothing foreign. What appeared since it was listed, or while the request was on its way, cannot be

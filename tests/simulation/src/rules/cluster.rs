@@ -276,7 +276,7 @@ pub fn records(object: &Value) -> impl Iterator<Item = CredentialPath> {
 }
 
 /// The same, each with its subject.
-fn recorded(object: &Value) -> impl Iterator<Item = (CredentialPath, &str)> {
+pub fn recorded(object: &Value) -> impl Iterator<Item = (CredentialPath, &str)> {
     let records = object["status"]["credentials"].as_array().into_iter();
     records.flatten().map(|record| {
         let text = |field: &str| record[field].as_str().unwrap_or_default();
