@@ -34,13 +34,12 @@ pub fn are_right(scene: &Scene<'_>, object: &Value, id: &str) -> Result<(), Stri
 
 /// In lower case.
 fn wanted(scene: &Scene<'_>, object: &Value, account: &str) -> String {
-    let name = match object["spec"]["federation"]["credentialName"].as_str() {
-        Some(prefix) => CredentialName::chosen(prefix, account),
-        None => {
-            let issuer = scene.issuer.parse().expect("an issuer");
-            let subject = Subject::new(text(&object["metadata"]["namespace"]), account);
-            CredentialName::derived(&issuer, &subject)
-        }
+    let name = if let Some(prefix) = object["spec"]["federation"]["credentialName"].as_str() {
+        CredentialName::chosen(prefix, account)
+    } else {
+        let issuer = scene.issuer.parse().expect("an issuer");
+        let subject = Subject::new(text(&object["metadata"]["namespace"]), account);
+        CredentialName::derived(&issuer, &subject)
     };
     name.as_str().to_ascii_lowercase()
 }
