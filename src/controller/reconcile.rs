@@ -109,7 +109,8 @@ impl Context {
         with(memory.entry(uid.to_owned()).or_default())
     }
 
-    /// Puts into the object's status what it could not be told; returns whether there was anything.
+    /// Puts into the object's status what it could not be told, unless it tells it after all; returns whether there was
+    /// anything.
     fn recall(&self, object: &mut AirflowWorkloadIdentity) -> bool {
         let untold = self.memory(&object.uid().unwrap_or_default(), |memory| {
             memory.untold.clone()
@@ -120,7 +121,10 @@ impl Context {
             .flat_map(|status| &mut status.service_accounts);
         let mut is_recalled = false;
         for account in accounts {
-            if let Some(at) = untold.get(&account.name) {
+            let told = account.federated_at.as_ref().map(second);
+            if let Some(at) = untold.get(&account.name)
+                && told != Some(second(at))
+            {
                 account.federated_at = Some(at.clone());
                 is_recalled = true;
             }
@@ -134,6 +138,11 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
     }
+}
+
+/// A status has no finer times.
+fn second(time: &Time) -> i64 {
+    time.0.as_second()
 }
 
 pub(super) async fn reconcile(stub: Arc<Stub>, context: Arc<Context>) -> Result<Next, Infallible> {
