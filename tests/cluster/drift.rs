@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lab::OperatorOptions;
-use serde_json::json;
+use lab::{Lab, OperatorOptions};
+use serde_json::{Value, json};
 
 use crate::world::{CLIENT_ID, World, all, labels, own, resource_id, run};
 
@@ -124,6 +124,19 @@ fn a_deleted_or_changed_credential_is_written_again() {
     });
 }
 
+/// Waits until the operator has met the fault: a list of the test's own would take it.
+async fn is_taken(world: &World<'_>, lab: &Lab, fault: &Value) {
+    let status = &fault["status"];
+    world
+        .eventually("Azure could not be asked", async || {
+            let requests = lab.emulator().requests(0).await.unwrap();
+            let mut requests = requests.iter();
+            let is_it = requests.any(|one| one.is_operators() && one.status == *status);
+            is_it.then_some(())
+        })
+        .await;
+}
+
 #[test]
 fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
     run(async {
@@ -163,15 +176,7 @@ fn whoever_asks_for_something_new_is_told_what_azure_has_now() {
                 .prod(json!({ "federation": { "deletionPolicy": "Retain" } }))
                 .await;
             if let Some(fault) = &fault {
-                let status = &fault["status"];
-                world
-                    .eventually("Azure could not be asked", async || {
-                        let requests = lab.emulator().requests(0).await.unwrap();
-                        let mut requests = requests.iter();
-                        let is_it = requests.any(|one| one.is_operators() && one.status == *status);
-                        is_it.then_some(())
-                    })
-                    .await;
+                is_taken(&world, &lab, fault).await;
             }
             world
                 .becomes(all(&["scheduler", "worker"]), async || {
@@ -229,6 +234,7 @@ fn whoever_had_to_go_by_what_was_listed_before_a_pause_looks_again_after_it() {
         });
         lab.emulator().fault(&pause).await.unwrap();
         world.apply(&objects("Retain")).await.unwrap();
+        is_taken(&world, &lab, &pause).await;
         world
             .becomes(names.map(str::to_owned).into(), async || {
                 world.federated().await
