@@ -187,7 +187,7 @@ fn install_upgrade_rollback_and_uninstall_leave_airflow_at_work() {
         drop(world);
 
         drop(second);
-        has_another_issuer(&release, "installed").await;
+        has_another_issuer(&release, &["installed"]).await;
 
         release.helm("rollback", &["1"]).await;
         assert_eq!(crd_default(&lab).await, "-2");
@@ -286,19 +286,21 @@ fn an_operator_of_some_namespaces_works_there_with_roles_and_nowhere_else() {
         assert_eq!((status, body.as_str()), (200, "ok\n"));
         drop(other);
         drop(operator);
-        has_another_issuer(&release, "team-a").await;
+        has_another_issuer(&release, &["team-a", "team-b"]).await;
     });
 }
 
-/// Another issuer is remembered beside the first.
-async fn has_another_issuer(release: &Release<'_>, namespace: &str) {
+/// Another issuer is remembered beside the first; and every object is looked at anew, its Secrets, too.
+async fn has_another_issuer(release: &Release<'_>, namespaces: &[&str]) {
     let issuer = "https://issuer.example/";
     release.change(&json!({ "issuer": issuer }));
     release.apply(&chart()).await;
     let operator = release.operator().await;
-    let world = World::existing(release.lab, &operator, namespace).await;
-    let told = || async { world.get("prod").await?.status?.issuer };
-    world.becomes(Some(issuer.into()), told).await;
+    for namespace in namespaces {
+        let world = World::existing(release.lab, &operator, namespace).await;
+        let told = || async { world.get("prod").await?.status?.issuer };
+        world.becomes(Some(issuer.into()), told).await;
+    }
 }
 
 /// Everything that the operator may have to do for an object, so that each right is used; for
