@@ -59,7 +59,7 @@ const fn row(status: u16, code: &'static str, message: &'static str, kind: Azure
     }
 }
 
-/// `""` matches any code or message; otherwise the code is compared without case and the
+/// `""` matches any code or message; otherwise the code is compared without case, after a `*` its end only, and the
 /// message must contain the text, without case.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -78,7 +78,8 @@ const TABLE: &[Row] = &[
     row(401, "", "", AzureErrorKind::Unauthenticated),
     row(403, "RequestDisallowedByPolicy", "", AzureErrorKind::PolicyDenied),
     row(403, "", "", AzureErrorKind::Forbidden),
-    row(404, "", "", AzureErrorKind::NotFound),
+    // Without such a code it is not Azure's: a proxy's, or of an endpoint that is another's. It proves nothing.
+    row(404, "*NotFound", "", AzureErrorKind::NotFound),
     row(405, "", "", AzureErrorKind::UnsupportedRegion),
     row(408, "", "", AzureErrorKind::Unavailable),
     row(429, "", "", AzureErrorKind::Throttled),
@@ -88,14 +89,17 @@ impl AzureErrorKind {
     /// Classifies an answer of Azure Resource Manager or Microsoft Graph.
     #[must_use]
     pub fn of_response(status: u16, code: &str, message: &str) -> Self {
-        let message = message.to_ascii_lowercase();
+        let (code, message) = (code.to_ascii_lowercase(), message.to_ascii_lowercase());
+        let is_of = |row: &Row| {
+            let known = row.code.to_ascii_lowercase();
+            match known.strip_prefix('*') {
+                Some(end) => code.ends_with(end),
+                None => known.is_empty() || known == code,
+            }
+        };
         TABLE
             .iter()
-            .find(|row| {
-                row.status == status
-                    && (row.code.is_empty() || row.code.eq_ignore_ascii_case(code))
-                    && message.contains(row.message)
-            })
+            .find(|row| row.status == status && is_of(row) && message.contains(row.message))
             .map_or_else(
                 || {
                     if status >= 500 {
@@ -257,6 +261,9 @@ mod tests {
             (404, "ParentResourceNotFound", "The parent user-assigned identity doesn't exist.", NotFound),
             (404, "ResourceNotFound", "", NotFound),
             (404, "NotFound", "", NotFound),
+            (404, "Request_ResourceNotFound", "Resource does not exist", NotFound),
+            (404, "", "404 page not found", Unexpected),
+            (404, "InvalidResourceType", "", Unexpected),
             (405, "", "Support for federated identity credentials not enabled.", UnsupportedRegion),
             (408, "", "", Unavailable),
             (429, "TooManyRequests", "", Throttled),

@@ -126,7 +126,8 @@ async fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
 
 #[tokio::test]
 async fn the_request_names_identity_and_version() {
-    let server = Server::answering([(404, None, json!({}))]);
+    let gone = json!({ "error": { "code": "ResourceNotFound", "message": "gone" } });
+    let server = Server::answering([(404, None, gone)]);
     let error = client(server.clone()).identity(&id()).await.unwrap_err();
     assert_eq!(error.kind, AzureErrorKind::NotFound);
     assert_eq!(

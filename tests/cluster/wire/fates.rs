@@ -49,6 +49,11 @@ pub fn html(_: &str) -> Fate {
     Fate::answer(502, &[("content-type", "text/html")], body)
 }
 
+/// From something that does not know Azure's paths: nothing is gone.
+pub fn no_such_page(_: &str) -> Fate {
+    Fate::answer(404, &[("content-type", "text/plain")], "404 page not found")
+}
+
 /// To another host, which gets no token.
 pub fn redirect(_: &str) -> Fate {
     Fate::answer(307, &[("location", ELSEWHERE)], "")
