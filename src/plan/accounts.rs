@@ -16,7 +16,9 @@ pub(super) fn check(snapshot: &Snapshot, plan: &mut Plan) {
     let problem = match &discovery.invalid {
         Some((field, error)) => Some(Problem::on_change(
             Reason::InvalidSpec,
-            format!("spec.airflow.{field} is no label selector: {error}. Correct it."),
+            format!(
+                "spec.airflow.{field} is no label selector: {error}. Correct it; the accounts that were known before stay."
+            ),
         )),
         None if discovery.accounts.is_empty() => Some(match &discovery.on_default {
             Some(components) => on_default(components, &snapshot.namespace),

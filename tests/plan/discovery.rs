@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use airflow_workload_identity::{
     api::{Component, ConditionType, Reason},
-    observe::{Discovery, Install, InstallSelector, Snapshot},
+    observe::{Discovery, Install, InstallSelector, Objects, Snapshot, Stores, Watched},
     plan::plan,
 };
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use crate::given::*;
@@ -135,4 +136,54 @@ fn one_account_for_all_components_lacks_none() {
     assert_eq!(note(&world), "");
     world.discovery.accounts[0].components.clear();
     assert_eq!(note(&world), "");
+}
+
+/// What an object with this `spec.airflow` asks for that knew the worker's account, where there is nothing but a pod
+/// template.
+fn asked(airflow: &Value, template: &str) -> Discovery {
+    let mut object = object(json!({ "airflow": airflow }));
+    object.status = Some(serde_json::from_value(json!({ "serviceAccounts": [{
+        "name": "worker", "subject": "system:serviceaccount:airflow:worker", "components": ["worker"],
+        "federated": true, "annotated": true,
+    }] })).unwrap());
+    let config: ConfigMap = serde_json::from_value(json!({
+        "metadata": { "name": "config", "namespace": "airflow", "labels": { "tier": "airflow" } },
+        "data": { "pod_template_file.yaml": template },
+    }))
+    .unwrap();
+    let stores = Stores {
+        objects: Objects::listed(Vec::new()),
+        grants: Watched::default(),
+        namespaces: Watched::default(),
+        accounts: Watched::default(),
+        secrets: Watched::default(),
+        deployments: Watched::default(),
+        stateful_sets: Watched::default(),
+        configs: vec![Watched::listed(&[config], |config| config.into())],
+        pods: Watched::default(),
+    };
+    stores.discover("airflow", &object)
+}
+
+#[test]
+fn what_a_selector_found_stays_while_the_selector_or_the_template_cannot_be_read() {
+    let by_label = json!({ "workloadSelector": { "matchLabels": { "run": "tasks" } } });
+    let senseless =
+        json!({ "matchExpressions": [{ "key": "run", "operator": "in", "values": ["tasks"] }] });
+    let readable = "{ metadata: { labels: { run: other } }, spec: { serviceAccountName: other } }";
+    let broken = "metadata: [";
+    for (airflow, template, expected) in [
+        (by_label.clone(), readable, false),
+        (by_label, broken, true),
+        (json!({ "workloadSelector": senseless }), readable, true),
+        (
+            json!({ "serviceAccountSelector": senseless }),
+            readable,
+            true,
+        ),
+        (json!({ "serviceAccounts": ["other"] }), broken, false),
+    ] {
+        let found = asked(&airflow, template);
+        assert_eq!(found.asks_for("worker"), expected, "{airflow} {template}");
+    }
 }

@@ -74,6 +74,17 @@ impl Inventory {
             .chain(executors)
             .filter(|workload| workload.names_an_account())
     }
+
+    /// The `ConfigMap`s whose template cannot be read, of those with such labels.
+    fn unreadable(
+        &self,
+        are_meant: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> impl Iterator<Item = String> {
+        let broken = self.templates.iter().filter(move |(_, template)| {
+            matches!(&**template, Template::Unreadable(labels) if are_meant(labels))
+        });
+        broken.map(|(name, _)| name.clone())
+    }
 }
 
 /// The accounts that `airflow` asks for. What is left open stays as it was settled `before`:
@@ -91,13 +102,8 @@ pub(super) fn discover(
     let mut unreadable = BTreeSet::new();
     if let Some(install) = &install {
         found.add_install(install, &airflow.components, inventory);
-        let of_install = |template: &Template| match template {
-            Template::Unreadable(labels) => recognise(labels).is_some_and(|(of, _)| of == *install),
-            Template::None | Template::Of(_) => false,
-        };
-        let broken = inventory.templates.iter();
-        let broken = broken.filter(|(_, template)| of_install(template));
-        unreadable.extend(broken.map(|(name, _)| name.clone()));
+        let is_of_install = |labels: &_| recognise(labels).is_some_and(|(of, _)| of == *install);
+        unreadable.extend(inventory.unreadable(is_of_install));
     }
     if !unreadable.is_empty() && airflow.components.contains(&Component::Worker) {
         found.keep_workers(before);
@@ -111,8 +117,16 @@ pub(super) fn discover(
         airflow.service_account_selector.as_ref(),
     );
     let mut of_workloads = BTreeSet::new();
+    let invalid = workloads.as_ref().err().or(accounts.as_ref().err());
+    if let Ok(Some(_)) = &workloads {
+        // By the labels of its pods, which nobody can read: each may be meant.
+        unreadable.extend(inventory.unreadable(|_| true));
+    }
+    if invalid.is_some() || !unreadable.is_empty() && airflow.workload_selector.is_some() {
+        of_workloads = found.keep(before);
+    }
     if let Ok(Some(selector)) = &workloads {
-        of_workloads = found.add_workloads(selector, inventory);
+        of_workloads.extend(found.add_workloads(selector, inventory));
     }
     if let Ok(Some(selector)) = &accounts {
         for (name, account) in &inventory.accounts {
@@ -137,7 +151,7 @@ pub(super) fn discover(
         of_workloads,
         on_default,
         unreadable,
-        invalid: workloads.err().or(accounts.err()),
+        invalid: invalid.cloned(),
         accounts: found.into_accounts(&inventory.accounts),
     }
 }
@@ -262,6 +276,22 @@ impl Found {
         {
             self.add(&account.name, [Component::Worker].iter());
         }
+    }
+
+    /// All accounts that were found before, if the status may be believed; returns those that Airflow ran under.
+    fn keep(&mut self, before: Option<&AirflowWorkloadIdentityStatus>) -> BTreeSet<String> {
+        let before = before.into_iter().flat_map(|s| &s.service_accounts);
+        let known = before.filter(|a| a.name != DEFAULT_ACCOUNT && is_account_name(&a.name));
+        let mut injected = BTreeSet::new();
+        for account in known {
+            let components = self.0.entry(account.name.clone()).or_default();
+            components.extend(&account.components);
+            let injection = account.injection.as_ref();
+            if injection.is_some_and(|injection| !injection.secrets.is_empty()) {
+                injected.insert(account.name.clone());
+            }
+        }
+        injected
     }
 
     /// The names of the accounts that the selected workloads run under.
