@@ -162,11 +162,14 @@ impl Plan {
         }
     }
 
-    /// The issuer that has to be remembered before the first credential is written for it.
+    /// The issuer that has to be remembered before the first credential is written for it; or again, since somebody
+    /// deleted what was remembered, and the object has credentials for it on record.
     #[must_use]
     pub fn issuer_to_remember(&self) -> Option<&Issuer> {
-        let issuer = self.issuer.as_ref().filter(|_| self.issuer_is_new);
-        issuer.filter(|_| self.puts_credentials())
+        let issuer = self.issuer.as_ref().filter(|_| self.issuer_is_new)?;
+        let mut records = self.records.iter();
+        let is_on_record = records.any(|record| record.issuer == issuer.as_str());
+        (self.puts_credentials() || is_on_record && self.halted.is_none()).then_some(issuer)
     }
 
     /// Whether a credential is written.

@@ -106,6 +106,26 @@ fn an_issuer_that_the_cluster_never_had_is_another_clusters() {
 }
 
 #[test]
+fn an_issuer_is_remembered_before_the_first_credential_and_again_where_that_was_lost() {
+    let remembered = |world: &Snapshot| plan(world).issuer_to_remember().cloned();
+    let own = converged().issuer.ok();
+    let lost = |world: Snapshot| Snapshot {
+        history: [].into(),
+        ..world
+    };
+    assert_eq!(remembered(&converged()), None);
+    assert_eq!(remembered(&lost(fresh())), own);
+    assert_eq!(planned(&lost(converged())), Vec::<String>::new());
+    assert_eq!(remembered(&lost(converged())), own);
+    let mut suspended = lost(converged());
+    suspended.object.spec.suspend = true;
+    assert_eq!(remembered(&suspended), None, "nothing is written for it");
+    let mut without_a_grant = lost(fresh());
+    without_a_grant.grants.clear();
+    assert_eq!(remembered(&without_a_grant), None, "there is nothing of it");
+}
+
+#[test]
 fn two_clusters_with_the_same_accounts_share_an_identity() {
     let mut blue = converged();
     let theirs = blue.azure[&id("airflow")].credentials.clone().unwrap();
