@@ -49,7 +49,7 @@ pub fn lack(pod: &Pod, injection: &Injection, client_id: &str, audience: &str) -
     }
     Some(Lack {
         what: missing(pod, injection, client_id, audience)?,
-        is_early: pod.created < injection.since.0 + LAG,
+        is_early: pod.created.duration_since(injection.since.0) < LAG,
     })
 }
 

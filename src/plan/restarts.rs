@@ -77,6 +77,6 @@ fn is_settled(
         })
         && injected(snapshot, &account.name, &secrets)
             == (injection.secrets.clone(), injection.checksum.clone())
-        && injection.since.0 + LAG <= snapshot.now
+        && snapshot.now.duration_since(injection.since.0) >= LAG
         && !snapshot.settling.contains(&account.subject)
 }

@@ -54,7 +54,8 @@ pub(super) fn injection(
         .filter(|_| is_same_identity)
         .filter(|before| before.secrets == secrets && before.checksum == checksum);
     Some(Injection {
-        since: same.map_or(Time(now), |before| before.since.clone()),
+        // A clock that was ahead would keep restarts back until that time.
+        since: Time(same.map_or(now, |before| before.since.0.min(now))),
         secrets,
         checksum,
     })

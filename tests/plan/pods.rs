@@ -326,6 +326,21 @@ fn what_new_pods_get_has_a_beginning_that_moves_only_when_it_changes() {
     }
 }
 
+#[test]
+fn a_clock_that_was_ahead_keeps_no_restart_back() {
+    let mut world = on_change(old_pod);
+    let known = world.object.status.as_mut().unwrap();
+    for account in &mut known.service_accounts {
+        account.injection.as_mut().unwrap().since.0 = hours(10_000);
+    }
+    world.now = hours(5);
+    let told = status(&world, &plan(&world), &Outcome::default(), world.now);
+    world.object.status = Some(told);
+    assert_eq!(injection(&world).since.0, hours(5));
+    world.now = hours(6);
+    assert_eq!(planned(&world).len(), 1, "{:?}", planned(&world));
+}
+
 fn on_change(pod: impl Fn(&Snapshot) -> Pod) -> Snapshot {
     running(json!({ "pods": { "restart": "OnChange" } }), pod)
 }
