@@ -117,7 +117,7 @@ pub(super) async fn annotate(
     object: &AirflowWorkloadIdentity,
     account: &Existing,
     ids: Ids,
-    repair: bool,
+    repair: Option<u64>,
 ) -> Result<(), Problem> {
     let annotations = BTreeMap::from([
         (CLIENT_ID_ANNOTATION.to_owned(), ids.client.to_string()),
@@ -139,7 +139,7 @@ pub(super) async fn release(
     object: &AirflowWorkloadIdentity,
     account: &Existing,
 ) -> Result<(), Problem> {
-    match apply_annotations(sinks, object, account, None, false).await {
+    match apply_annotations(sinks, object, account, None, None).await {
         Err(error) if error.is_status(NOT_FOUND) => Ok(()),
         result => result.map_err(|error| {
             problem(
@@ -153,23 +153,25 @@ pub(super) async fn release(
     }
 }
 
-/// The uid also keeps server-side apply from creating an account that is gone.
+/// The uid also keeps server-side apply from creating an account that is gone; and who is overruled is still who was
+/// seen, at the version that is forced.
 async fn apply_annotations(
     sinks: &Sinks,
     object: &AirflowWorkloadIdentity,
     account: &Existing,
     annotations: Option<BTreeMap<String, String>>,
-    force: bool,
+    force: Option<u64>,
 ) -> Result<(), ClusterError> {
     let api: Api<ServiceAccount> = Api::namespaced(sinks.client.clone(), &namespace(object));
     let patch = ObjectMeta {
         uid: Some(account.uid.clone()),
+        resource_version: force.map(|version| version.to_string()),
         annotations,
         ..ObjectMeta::default()
     }
     .into_request_partial::<ServiceAccount>();
     let mut params = PatchParams::apply(&account_field_manager(&object.name_any()));
-    params.force = force;
+    params.force = force.is_some();
     let written =
         bounded(api.patch_metadata(&account.name, &params, &Patch::Apply(&patch))).await?;
     let accounts = &sinks.stores.accounts;

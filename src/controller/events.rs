@@ -83,11 +83,13 @@ fn effect(action: &Action) -> (&'static str, String) {
             "CredentialsLeft",
             format!("Left federated credentials on identity {}", identity.name()),
         ),
-        Action::Annotate { repair: false, .. } => (
+        Action::Annotate { repair: None, .. } => (
             "ServiceAccountsAnnotated",
             "Annotated ServiceAccounts".into(),
         ),
-        Action::Annotate { repair: true, .. } => (
+        Action::Annotate {
+            repair: Some(_), ..
+        } => (
             "AnnotationsRepaired",
             "Put back annotations that were changed by hand on ServiceAccounts".into(),
         ),

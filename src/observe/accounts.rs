@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, ResourceExt, api::ListParams, core::PartialObjectMeta};
 
-use super::{Existing, fields::owners_of};
+use super::{Existing, fields::owners_of, watched::version};
 use crate::{
     api::{CLIENT_ID_ANNOTATION, Component, TENANT_ID_ANNOTATION},
     problem::{Problem, bounded},
@@ -45,6 +45,8 @@ impl From<&PartialObjectMeta<ServiceAccount>> for WatchedAccount {
 pub struct AccountState {
     /// Guards a patch against an account that was deleted in between.
     pub uid: String,
+    /// Guards a patch that overrules somebody against what was changed in between.
+    pub version: u64,
     /// `azure.workload.identity/client-id`.
     pub client_id: Annotation,
     /// `azure.workload.identity/tenant-id`.
@@ -113,6 +115,7 @@ impl AccountState {
         };
         Self {
             uid: account.uid().unwrap_or_default(),
+            version: version(&account.metadata),
             client_id: annotation(CLIENT_ID_ANNOTATION),
             tenant_id: annotation(TENANT_ID_ANNOTATION),
         }

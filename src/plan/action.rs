@@ -78,8 +78,8 @@ pub enum Action {
         account: Existing,
         /// The values.
         ids: Ids,
-        /// Someone changed by hand what was ours: take it back.
-        repair: bool,
+        /// Someone changed by hand what was ours: take it back, if the account is still at this version.
+        repair: Option<u64>,
     },
     /// Take the annotations of a ServiceAccount back.
     Release {
@@ -215,7 +215,7 @@ impl fmt::Display for Action {
                 f,
                 "{verb} ServiceAccount {name} with client ID {client}",
                 name = account.name,
-                verb = if *repair {
+                verb = if repair.is_some() {
                     "annotate again"
                 } else {
                     "annotate"

@@ -134,7 +134,7 @@ fn annotate(
         return Progress::Holds;
     }
     let was_ours = annotated_before(snapshot, account, &state.uid) || state.is_managed_by(&manager);
-    let mut repair = false;
+    let mut repair = None;
     for (key, found, value) in &wanted {
         let Some(differs) = found.value.as_ref().filter(|found| *found != value) else {
             continue;
@@ -149,7 +149,7 @@ fn annotate(
                     &owner.manager,
                 ));
             }
-            repair = true;
+            repair = Some(state.version);
         }
     }
     let action = Action::Annotate {

@@ -136,4 +136,9 @@ fn suspending_is_no_way_to_keep_what_is_no_longer_granted() {
             .iter()
             .all(|step| step.starts_with("delete federated credential"))
     );
+    settle(&mut world);
+    let told = world.object.status.unwrap();
+    assert_eq!(told.accounts.as_deref(), Some("0/2"));
+    let mut accounts = told.service_accounts.iter();
+    assert!(accounts.all(|account| !account.federated && account.injection.is_none()));
 }

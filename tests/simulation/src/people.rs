@@ -1,6 +1,7 @@
 //! What people do meanwhile, with kubectl and `az`: tenants, administrators, and the operator of
 //! another cluster.
 
+mod accounts;
 mod azure;
 mod end;
 mod moves;
@@ -94,7 +95,8 @@ impl People {
             36..40 => self.move_on(&an_object).await,
             40 => self.take_back(&an_object).await,
             41..43 => self.take_over().await,
-            43..46 => self.take_over_meanwhile().await,
+            43..45 => self.take_over_meanwhile().await,
+            45 => self.declare_meanwhile().await,
             46..50 => self.delete(&an_object),
             50..55 => self.grant(namespace),
             55..58 => self.delete(&grant_path(namespace)),
@@ -104,13 +106,7 @@ impl People {
             }
             61..65 => self.create_account(namespace, account),
             65..68 => self.delete(&account_path(namespace, account)),
-            68..71 => {
-                let value = [json!(null), json!("00000000-0000-0000-0000-00000000000f")];
-                let value = value[self.rng.usize(..2)].clone();
-                let annotations = json!({ "azure.workload.identity/client-id": value });
-                let patch = json!({ "metadata": { "annotations": annotations } });
-                self.patch(&account_path(namespace, account), &patch);
-            }
+            68..71 => self.annotate(namespace, account),
             71..73 => {
                 let secret = self.one_there("secrets", secret_path);
                 self.delete(&secret);
@@ -286,11 +282,26 @@ impl People {
         self.send("DELETE", path, &Value::Null);
     }
 
+    /// Server-side, over whoever else declares it.
+    fn apply(&self, path: &str, manifest: &Value) {
+        let path = format!("{path}?fieldManager=gitops&force=true");
+        self.request("PATCH", &path, "application/apply-patch+yaml", manifest);
+    }
+
     fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let content = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
+        self.request(
+            method,
+            &format!("{path}?fieldManager=kubectl"),
+            content,
+            body,
+        )
+    }
+
+    fn request(&self, method: &str, path: &str, content: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() {
             Vec::new()
         } else {
@@ -298,7 +309,7 @@ impl People {
         };
         let request = http::Request::builder()
             .method(method)
-            .uri(format!("{path}?fieldManager=kubectl"))
+            .uri(path)
             .header("content-type", content)
             .header("user-agent", "kubectl")
             .body(body);

@@ -16,12 +16,12 @@ use crate::rules::{self, Trust};
 pub(super) const BY_HAND: &str = "by-hand";
 
 /// A credential that is there, and that an object has on record.
-struct Recorded {
+pub(super) struct Recorded {
     /// The object's path.
-    object: String,
-    identity: String,
-    name: String,
-    trust: Trust,
+    pub object: String,
+    pub identity: String,
+    pub name: String,
+    pub trust: Trust,
 }
 
 impl People {
@@ -96,7 +96,7 @@ impl People {
     }
 
     /// A credential that an object has on record.
-    fn one_recorded(&mut self) -> Option<Recorded> {
+    pub(super) fn one_recorded(&mut self) -> Option<Recorded> {
         let recorded: Vec<(String, CredentialPath)> = {
             let state = self.world.state();
             let objects = state.api.list("airflowworkloadidentities");

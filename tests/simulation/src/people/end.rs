@@ -4,6 +4,7 @@
 use airflow_workload_identity::model::{CredentialName, Subject};
 use serde_json::{Value, json};
 
+use super::accounts::THEIRS;
 use super::azure::BY_HAND;
 use super::{People, account_path, grant_path, object_path, role_path, secret_name, secret_path};
 use crate::names::{ACCOUNTS, AUDIENCE, GROUP, IDENTITIES, NAMESPACES, OBJECTS, identity_id};
@@ -75,10 +76,8 @@ impl People {
             let path = account_path(namespace, account);
             let (_, found) = self.send("GET", &path, &Value::Null);
             let annotation = &found["metadata"]["annotations"]["azure.workload.identity/client-id"];
-            if annotation == "00000000-0000-0000-0000-00000000000f" {
-                let annotations = json!({ "azure.workload.identity/client-id": null });
-                let patch = json!({ "metadata": { "annotations": annotations } });
-                self.patch(&path, &patch);
+            if annotation == THEIRS {
+                self.annotate_by_hand(namespace, account, &Value::Null);
             }
         }
     }

@@ -191,6 +191,9 @@ impl Rules {
             if !old.is_null() && old != annotation(after, key) && !is_managed(before) {
                 self.broken(&format!("rule 3: {what}: takes somebody else's {key}"));
             }
+            if old != annotation(after, key) && is_declared(before, key) {
+                self.broken(&format!("rule 3: {what}: overrules who declares {key}"));
+            }
         }
         let (old, new) = (
             annotation(before, ANNOTATIONS[0]),
@@ -302,6 +305,18 @@ pub fn is_managed(object: &Value) -> bool {
 /// Whether one of ours did, for the object of this name.
 pub fn is_managed_for(account: &Value, object: &str) -> bool {
     managers(account).any(|manager| manager.strip_prefix(MANAGER) == Some(object))
+}
+
+/// Whether somebody else declares the annotation by server-side apply.
+fn is_declared(account: &Value, key: &str) -> bool {
+    let managers = account["metadata"]["managedFields"].as_array();
+    managers.into_iter().flatten().any(|entry| {
+        let manager = entry["manager"].as_str().unwrap_or_default();
+        let owned = &entry["fieldsV1"]["f:metadata"]["f:annotations"];
+        entry["operation"] == "Apply"
+            && !manager.starts_with(MANAGER)
+            && owned.get(format!("f:{key}")).is_some()
+    })
 }
 
 fn managers(object: &Value) -> impl Iterator<Item = &str> {

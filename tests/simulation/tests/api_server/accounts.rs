@@ -58,6 +58,14 @@ pub async fn compare(both: &mut Both) {
         patch(format!("{worker}?fieldManager=kubectl-edit"), json!({ "metadata": { "annotations": { "x/client-id": "9", "own": "y" } } })),
         patch(format!("{worker}?fieldManager=kubectl-edit"), json!({ "metadata": { "annotations": { "x/client-id": "9" } } })),
         annotate("awi.a", json!({ "x/client-id": "1", "x/tenant-id": "2" })).only(&["/code", "/reason", "/details/causes/0/field", "/details/causes/0/reason"]),
+        // Forced, but only at the version that was seen.
+        apply(format!("{worker}?fieldManager=awi.a&force=true"), json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {
+                "resourceVersion": "<worker/metadata/resourceVersion>",
+                "annotations": { "x/client-id": "1", "x/tenant-id": "2" },
+            },
+        })),
         apply(format!("{worker}?fieldManager=awi.a&force=true"), json!({
             "apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": { "annotations": { "x/client-id": "1", "x/tenant-id": "2" } },
