@@ -220,6 +220,11 @@ pub fn holds<T: fmt::Debug>(
     assert!(shown.starts_with(&last.status.to_string()), "{shown}");
     let kind = kinds(last.status);
     assert!(kind.contains(&error.kind), "{error:?}");
+    if error.kind == AzureErrorKind::NotFound {
+        let code = error.code.as_deref().unwrap_or_default();
+        let says_so = code.to_ascii_lowercase().ends_with("notfound");
+        assert!(says_so, "who has no such page is not Azure: {error:?}");
+    }
     let longest = std::time::Duration::from_secs(300);
     assert!(
         error.retry_after.is_none_or(|wait| wait <= longest),
@@ -239,7 +244,7 @@ fn kinds(status: u16) -> &'static [AzureErrorKind] {
         ],
         401 => &[Kind::Unauthenticated, Kind::WrongTenant],
         403 => &[Kind::Forbidden, Kind::PolicyDenied],
-        404 => &[Kind::NotFound],
+        404 => &[Kind::NotFound, Kind::Unexpected],
         405 => &[Kind::UnsupportedRegion],
         409 => &[Kind::ConcurrentWrite, Kind::Outdated, Kind::Locked],
         429 => &[Kind::Throttled],
