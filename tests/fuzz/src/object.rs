@@ -56,8 +56,9 @@ fn written(input: &[u8]) -> (Vec<Object>, Vec<Grant>) {
             objects.extend(serde_json::from_str(text).ok());
         }
     }
-    // The API server holds nothing without a name.
-    objects.retain(|object: &Object| object.meta().name.is_some());
+    // The API server holds nothing without a name, and no object of ours with one of more than 63 characters.
+    let may_be = |name: &String| name.len() <= 63;
+    objects.retain(|object: &Object| object.meta().name.as_ref().is_some_and(may_be));
     grants.retain(|grant: &Grant| grant.meta().name.is_some());
     (objects, grants)
 }
