@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use airflow_workload_identity::{
     api::{Component, ConditionType, Reason},
-    observe::{Discovery, Install, InstallSelector, Objects, Snapshot, Stores, Watched},
+    observe::{Discovery, Install, InstallSelector, Snapshot, Stores, Watched},
     plan::plan,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -152,15 +152,8 @@ fn asked(airflow: &Value, template: &str) -> Discovery {
     }))
     .unwrap();
     let stores = Stores {
-        objects: Objects::listed(Vec::new()),
-        grants: Watched::default(),
-        namespaces: Watched::default(),
-        accounts: Watched::default(),
-        secrets: Watched::default(),
-        deployments: Watched::default(),
-        stateful_sets: Watched::default(),
         configs: vec![Watched::listed(&[config], |config| config.into())],
-        pods: Watched::default(),
+        ..nothing_watched()
     };
     stores.discover("airflow", &object)
 }

@@ -15,7 +15,7 @@ use airflow_workload_identity::{
     model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::{
         Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
-        ReaderRole, SecretState, Snapshot,
+        Objects, ReaderRole, SecretState, Snapshot, Stores, Watched,
     },
     plan::{Action, Finalizer, Plan, Progress, plan},
     problem::Problem,
@@ -361,4 +361,19 @@ pub fn problem_of(plan: &Plan, account: &str) -> Option<Problem> {
 /// When objects of these tests are deleted.
 pub fn long_ago() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
     k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)
+}
+
+/// A cluster in which nothing is watched.
+pub fn nothing_watched() -> Stores {
+    Stores {
+        objects: Objects::listed(Vec::new()),
+        grants: Watched::default(),
+        namespaces: Watched::default(),
+        accounts: Watched::default(),
+        secrets: Watched::default(),
+        deployments: Watched::default(),
+        stateful_sets: Watched::default(),
+        configs: Vec::new(),
+        pods: Watched::default(),
+    }
 }

@@ -5,7 +5,7 @@ use airflow_workload_identity::{
         init::{Description, Facts, describe, render},
         plan::{Change, ObjectReport, Origin, Verb},
     },
-    observe::{Objects, Stores, Watched},
+    observe::{Stores, Watched},
     plan::Ids,
 };
 use k8s_openapi::api::{
@@ -24,15 +24,10 @@ fn cluster(accounts: &[Value], deployments: &[Value]) -> Stores {
     let deployments: Vec<Deployment> = read(deployments);
     let namespaces: Vec<Namespace> = read(&[json!({ "metadata": { "name": "airflow" } })]);
     Stores {
-        objects: Objects::listed(Vec::new()),
-        grants: Watched::default(),
         namespaces: Watched::listed(&namespaces, |namespace| namespace.labels().clone()),
         accounts: Watched::listed(&accounts, |account| account.into()),
-        secrets: Watched::default(),
         deployments: Watched::listed(&deployments, |deployment| deployment.into()),
-        stateful_sets: Watched::default(),
-        configs: Vec::new(),
-        pods: Watched::default(),
+        ..nothing_watched()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use airflow_workload_identity::{
     api::AirflowWorkloadIdentity,
-    observe::{Guarded, Objects, Stores, Watched},
+    observe::{Guarded, Objects, Stores},
 };
 use serde_json::json;
 
@@ -27,14 +27,7 @@ fn stores(objects: &[&AirflowWorkloadIdentity]) -> Stores {
     let objects = objects.iter().map(|object| Guarded(Ok((*object).clone())));
     Stores {
         objects: Objects::listed(objects.collect()),
-        grants: Watched::default(),
-        namespaces: Watched::default(),
-        accounts: Watched::default(),
-        secrets: Watched::default(),
-        deployments: Watched::default(),
-        stateful_sets: Watched::default(),
-        configs: Vec::new(),
-        pods: Watched::default(),
+        ..nothing_watched()
     }
 }
 
