@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Requests that wait for an answer at a time; watches, once they have begun, do not count. An API server gives the
 /// ServiceAccounts of a cluster some 250 places together, queues as many of each, and refuses the rest.
 /// <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
-pub const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 32;
 
 /// A client as everything here uses it.
 ///
