@@ -179,7 +179,7 @@ impl Watches {
             broken: all.broken,
             stores: Stores {
                 objects,
-                grants,
+                grants: grants.into(),
                 namespaces,
                 accounts,
                 secrets,

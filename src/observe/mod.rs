@@ -5,6 +5,7 @@ mod accounts;
 mod discovery;
 mod exchange;
 mod fields;
+mod grants;
 mod guard;
 mod issuer;
 mod objects;
@@ -30,6 +31,7 @@ pub use discovery::{
     is_account_name, is_of_an_airflow,
 };
 pub use exchange::{Exchange, Exchanges, exchanges_of};
+pub use grants::Grants;
 pub use guard::Guarded;
 pub use issuer::IssuerSource;
 pub use objects::{Objects, Stub};

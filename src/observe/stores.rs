@@ -11,6 +11,7 @@ use super::{
     Account, Discovery, Existing, Guarded, Pod, PodOwner, Restartable, WatchedAccount, WatchedPod,
     WatchedSecret, WatchedWorkload,
     discovery::{self, Inventory, Template},
+    grants::Grants,
     named_identity,
     objects::{Left, Objects, Stub},
     packed::{Mark, Marks},
@@ -33,7 +34,7 @@ pub struct Stores {
     /// Our objects, also those that do not parse.
     pub objects: Objects,
     /// Grants, also those that do not parse: they grant nothing.
-    pub grants: Watched<Guarded<AzureIdentityGrant>>,
+    pub grants: Grants,
     /// The labels of namespaces, for the grants that select by them.
     pub namespaces: Watched<BTreeMap<String, String>>,
     /// All ServiceAccounts.
@@ -78,7 +79,7 @@ impl Stores {
             objects: Objects::listed(overlay(self.objects.all(), objects)),
             grants: {
                 let known = self.grants.all().into_iter().map(Arc::unwrap_or_clone);
-                Watched::listed(&overlay(known, grants), Guarded::clone)
+                Grants::listed(&overlay(known, grants))
             },
             ..self.clone()
         }
@@ -151,13 +152,7 @@ impl Stores {
         identity: &IdentityId,
         namespace: &str,
     ) -> Vec<AzureIdentityGrantSpec> {
-        let namespace = self.namespace(namespace);
-        let covers = |grant: &AzureIdentityGrant| grant::covers(&grant.spec, identity, &namespace);
-        let grants = self
-            .grants
-            .select(|grant| grant.0.as_ref().is_ok_and(covers));
-        let readable = grants.iter().filter_map(|grant| grant.0.as_ref().ok());
-        readable.map(|grant| grant.spec.clone()).collect()
+        self.grants.covering(identity, &self.namespace(namespace))
     }
 
     fn namespace(&self, name: &str) -> grant::Namespace {

@@ -37,6 +37,7 @@ impl<T> Default for Watched<T> {
                     gone: BTreeMap::new(),
                     is_filled: false,
                     is_told: false,
+                    revision: 0,
                 }),
                 filled: Notify::new(),
             }),
@@ -60,6 +61,8 @@ struct State<T> {
     is_filled: bool,
     /// The operator makes none of them: what the watch does not tell of is gone.
     is_told: bool,
+    /// Counts changes.
+    revision: u64,
 }
 
 struct Entry<T> {
@@ -191,12 +194,10 @@ impl<T> Watched<T> {
         entries.map(|entry| entry.value.clone()).collect()
     }
 
-    /// All that satisfy `predicate`.
-    pub fn select(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
-        let state = self.read();
-        let entries = state.kept.values().flat_map(BTreeMap::values);
-        let selected = entries.filter(|entry| predicate(&entry.value));
-        selected.map(|entry| entry.value.clone()).collect()
+    /// Another one after each change.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.read().revision
     }
 
     /// Waits until all objects were listed once.
@@ -218,10 +219,13 @@ impl<T> Watched<T> {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
-        self.shared
+        let mut state = self
+            .shared
             .state
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.revision += 1;
+        state
     }
 }
 

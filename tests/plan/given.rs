@@ -14,7 +14,7 @@ use airflow_workload_identity::{
     azure::{AzureError, AzureErrorKind, AzureIdentity, Unsettled, View},
     model::{CredentialName, FederatedCredential, IdentityId, Issuer, Subject},
     observe::{
-        Account, AccountState, Annotation, Discovery, FieldOwner, Install, InstallSelector,
+        Account, AccountState, Annotation, Discovery, FieldOwner, Grants, Install, InstallSelector,
         Objects, ReaderRole, SecretState, Snapshot, Stores, Watched,
     },
     plan::{Action, Finalizer, Plan, Progress, plan},
@@ -367,7 +367,7 @@ pub fn long_ago() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
 pub fn nothing_watched() -> Stores {
     Stores {
         objects: Objects::listed(Vec::new()),
-        grants: Watched::default(),
+        grants: Grants::default(),
         namespaces: Watched::default(),
         accounts: Watched::default(),
         secrets: Watched::default(),

@@ -1,11 +1,13 @@
 //! A tenant may not federate what it was not given.
 
 use airflow_workload_identity::{
-    api::{ConditionType, Reason},
-    observe::Snapshot,
+    api::{AzureIdentityGrant, ConditionType, Reason},
+    observe::{Guarded, Snapshot, Stores, Watched},
     plan::plan,
 };
-use serde_json::json;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{ResourceExt, runtime::watcher::Event};
+use serde_json::{Value, json};
 
 use crate::given::*;
 
@@ -141,4 +143,71 @@ fn suspending_is_no_way_to_keep_what_is_no_longer_granted() {
     assert_eq!(told.accounts.as_deref(), Some("0/2"));
     let mut accounts = told.service_accounts.iter();
     assert!(accounts.all(|account| !account.federated && account.injection.is_none()));
+}
+
+type Told = fn(Guarded<AzureIdentityGrant>) -> Event<Guarded<AzureIdentityGrant>>;
+
+/// A grant of the identity `airflow` to these namespaces.
+fn grant(version: u64, namespaces: &Value) -> Guarded<AzureIdentityGrant> {
+    let grant = json!({
+        "metadata": { "name": "airflow", "resourceVersion": version.to_string() },
+        "spec": { "identities": [{ "resourceId": id("airflow").to_string() }], "namespaces": namespaces },
+    });
+    Guarded(Ok(serde_json::from_value(grant).unwrap()))
+}
+
+#[test]
+fn a_grant_that_is_made_changed_or_taken_away_counts_from_then_on() {
+    let namespace: Namespace = serde_json::from_value(
+        json!({ "metadata": { "name": "airflow", "labels": { "team": "data" } } }),
+    )
+    .unwrap();
+    let grants = Watched::default();
+    let stores = Stores {
+        grants: grants.clone().into(),
+        namespaces: Watched::listed(&[namespace], |namespace| namespace.labels().clone()),
+        ..nothing_watched()
+    };
+    let data = json!({ "matchLabels": { "team": "data" } });
+    let other = json!({ "matchLabels": { "team": "other" } });
+    let named = json!({ "names": ["airflow"] });
+    let told: [(&str, Told, Value, bool); 7] = [
+        (
+            "it names another",
+            Event::Apply,
+            json!({ "names": ["else", "where"] }),
+            false,
+        ),
+        (
+            "it names it, too",
+            Event::Apply,
+            json!({ "names": ["else", "airflow"] }),
+            true,
+        ),
+        (
+            "its label is selected",
+            Event::Apply,
+            json!({ "selector": data }),
+            true,
+        ),
+        (
+            "another label is",
+            Event::Apply,
+            json!({ "selector": other }),
+            false,
+        ),
+        (
+            "named, whatever is selected",
+            Event::Apply,
+            json!({ "names": ["airflow"], "selector": other }),
+            true,
+        ),
+        ("deleted", Event::Delete, named.clone(), false),
+        ("made anew", Event::Apply, named, true),
+    ];
+    for (version, (what, event, namespaces, is_granted)) in (1..).zip(told) {
+        grants.apply(&event(grant(version, &namespaces)), Clone::clone);
+        let is = stores.is_granted(&id("airflow"), "airflow", "airflow-worker");
+        assert_eq!(is, is_granted, "{what}");
+    }
 }

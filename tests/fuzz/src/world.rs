@@ -8,7 +8,9 @@ use airflow_workload_identity::{
     azure::{Identities, MaxAge},
     issuers::IssuerHistory,
     mandate::Mandate,
-    observe::{Guarded, IssuerSource, Objects, Snapshot, Sources, Stores, Watched, observe},
+    observe::{
+        Grants, Guarded, IssuerSource, Objects, Snapshot, Sources, Stores, Watched, observe,
+    },
 };
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode, headers::Headers};
@@ -81,7 +83,7 @@ fn stores(
     let worker: StatefulSet = read(workload("worker"));
     Stores {
         objects: Objects::listed(objects),
-        grants: Watched::listed(grants, Guarded::clone),
+        grants: Grants::listed(grants),
         namespaces: Watched::listed(&[namespace], |namespace| namespace.labels().clone()),
         accounts: Watched::listed(&accounts, |account| account.into()),
         secrets: Watched::default(),
