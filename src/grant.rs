@@ -95,7 +95,7 @@ fn is_granted(granted: &GrantedIdentity, identity: &IdentityId) -> bool {
         }
         (None, Some(id), None, IdentityId::Managed(identity)) => id
             .parse::<ResourceGroupId>()
-            .is_ok_and(|id| id == *identity.group()),
+            .is_ok_and(|group| identity.is_in(&group)),
         (None, None, Some(id), IdentityId::Application(identity)) => id == identity,
         _ => false,
     }

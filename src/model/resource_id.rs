@@ -14,7 +14,6 @@ const EXPECTED: &str = "/subscriptions/<id>/resourceGroups/<group>/providers/Mic
 #[derive(Clone)]
 pub struct ResourceId {
     id: String,
-    group: ResourceGroupId,
     key: String,
 }
 
@@ -25,10 +24,11 @@ impl ResourceId {
         &self.id
     }
 
-    /// The resource group that holds the identity.
+    /// Whether this resource group holds the identity.
     #[must_use]
-    pub fn group(&self) -> &ResourceGroupId {
-        &self.group
+    pub fn is_in(&self, group: &ResourceGroupId) -> bool {
+        let rest = self.key.strip_prefix(&group.key);
+        rest.is_some_and(|rest| rest.starts_with("/providers/"))
     }
 
     /// The flags by which `az identity federated-credential` finds the identity.
@@ -53,21 +53,23 @@ impl FromStr for ResourceId {
     type Err = Invalid;
 
     fn from_str(id: &str) -> Result<Self, Invalid> {
-        let invalid = || Invalid::new("resource ID", id, format!("must be {EXPECTED}"));
-        let segments: Vec<&str> = id.split('/').collect();
-        let [group @ .., providers, namespace, kind, name] = segments.as_slice() else {
-            return Err(invalid());
-        };
-        let well_formed = providers.eq_ignore_ascii_case("providers")
+        let mut segments = id.rsplitn(5, '/');
+        let mut next = || segments.next().unwrap_or_default();
+        let (name, kind, namespace, providers, group) = (next(), next(), next(), next(), next());
+        let well_formed = is_resource_group(group)
+            && providers.eq_ignore_ascii_case("providers")
             && namespace.eq_ignore_ascii_case("Microsoft.ManagedIdentity")
             && kind.eq_ignore_ascii_case("userAssignedIdentities")
             && is_identity_name(name);
         if !well_formed {
-            return Err(invalid());
+            return Err(Invalid::new(
+                "resource ID",
+                id,
+                format!("must be {EXPECTED}"),
+            ));
         }
         Ok(Self {
             id: id.to_owned(),
-            group: group.join("/").parse().map_err(|_| invalid())?,
             key: id.to_ascii_lowercase(),
         })
     }
@@ -84,25 +86,28 @@ impl FromStr for ResourceGroupId {
     type Err = Invalid;
 
     fn from_str(id: &str) -> Result<Self, Invalid> {
-        match id.split('/').collect::<Vec<_>>().as_slice() {
-            ["", subscriptions, subscription, groups, group]
-                if subscriptions.eq_ignore_ascii_case("subscriptions")
-                    && groups.eq_ignore_ascii_case("resourceGroups")
-                    && is_uuid(subscription)
-                    && is_group_name(group) =>
-            {
-                Ok(Self {
-                    id: id.to_owned(),
-                    key: id.to_ascii_lowercase(),
-                })
-            }
-            _ => Err(Invalid::new(
+        if !is_resource_group(id) {
+            return Err(Invalid::new(
                 "resource group ID",
                 id,
                 "must be /subscriptions/<id>/resourceGroups/<group>",
-            )),
+            ));
         }
+        Ok(Self {
+            id: id.to_owned(),
+            key: id.to_ascii_lowercase(),
+        })
     }
+}
+
+fn is_resource_group(id: &str) -> bool {
+    let mut segments = id.splitn(5, '/');
+    let mut next = || segments.next().unwrap_or_default();
+    next().is_empty()
+        && next().eq_ignore_ascii_case("subscriptions")
+        && is_uuid(next())
+        && next().eq_ignore_ascii_case("resourceGroups")
+        && is_group_name(next())
 }
 
 fn is_uuid(s: &str) -> bool {
@@ -177,7 +182,11 @@ mod tests {
         let a: ResourceId = ID.parse().unwrap();
         let b: ResourceId = ID.to_uppercase().parse().unwrap();
         assert_eq!(a, b);
-        assert_eq!(a.group(), b.group());
+        let data: ResourceGroupId = ID.split("/providers").next().unwrap().parse().unwrap();
+        let dat: ResourceGroupId = data.to_string().trim_end_matches('a').parse().unwrap();
+        for id in [&a, &b] {
+            assert!(id.is_in(&data) && !id.is_in(&dat), "{id}");
+        }
         assert_eq!((a.name(), b.name()), ("airflow", "AIRFLOW"));
         assert_eq!((a.as_str(), a.to_string()), (ID, ID.to_owned()));
     }
