@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use azure_core::{
     Error,
     error::ErrorKind,
-    http::{AsyncRawResponse, HttpClient, Request, Transport},
+    http::{AsyncRawResponse, HttpClient, Method, Request, Transport},
 };
 use futures::StreamExt;
 use tokio::sync::Semaphore;
@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 /// Azure's, and would fill the memory.
 const LONGEST: usize = 4 << 20;
 
-/// Requests that wait for an answer at a time: each takes a connection. Far more than Azure lets a principal ask in
-/// the long run: 25 reads a second, and 10 writes.
+/// Reads that wait for an answer at a time, as each takes a connection: far more than Azure lets a principal ask in the
+/// long run, 25 a second. Not writes: what they were decided on must not grow old in a queue.
 /// <https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling>
-const AT_ONCE: usize = 32;
+const READS: usize = 32;
 
 /// How long a connection that nobody uses is kept: each takes some 60 KiB, and a burst opens many.
 const IDLE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub fn transport(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result<T
     let client = http_client(extra_ca, timeout)?;
     Ok(Transport::new(Arc::new(Bounded {
         client,
-        places: Semaphore::new(AT_ONCE),
+        reads: Semaphore::new(READS),
     })))
 }
 
@@ -62,18 +62,21 @@ pub fn http_client(extra_ca: Option<&Path>, timeout: Duration) -> anyhow::Result
     Ok(client.build()?)
 }
 
-/// Asks no more at a time than there are places for, and reads no answer beyond the longest.
+/// Reads no more at a time than there are places for, and no answer beyond the longest.
 #[derive(Debug)]
 struct Bounded {
     client: reqwest::Client,
-    places: Semaphore,
+    reads: Semaphore,
 }
 
 #[async_trait]
 impl HttpClient for Bounded {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        // Never closed, so there is always one in the end.
-        let place = self.places.acquire().await;
+        let place = match request.method() {
+            // Never closed, so there is always one in the end.
+            Method::Get => self.reads.acquire().await.ok(),
+            _ => None,
+        };
         let answer = self.client.execute_request(request).await?;
         drop(place);
         let (status, headers, body) = answer.deconstruct();

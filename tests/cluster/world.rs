@@ -342,10 +342,11 @@ impl<'a> World<'a> {
     pub async fn lose_credential(&self, account: &str) {
         let name = self.credential_name(account);
         let azure = self.azure().await;
-        azure
-            .delete_credential(&self.identity, &name)
-            .await
-            .unwrap();
+        // Again, where Azure says that somebody else writes just now.
+        self.eventually("the credential is gone", async || {
+            azure.delete_credential(&self.identity, &name).await.ok()
+        })
+        .await;
     }
 
     /// The derived name of an account's credential.
