@@ -24,8 +24,9 @@ pub const SILENCE: Duration = Duration::from_secs(75);
 /// From one start of a watch to the next. To kube, one that ends at once is over, and nothing is amiss.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Requests that wait for an answer at a time; watches, once they have begun, do not count. An API server gives the
-/// ServiceAccounts of a cluster some 250 places together, queues as many of each, and refuses the rest.
+/// Requests that wait for an answer at a time; watches, once they have begun, do not count. Each takes a connection, and
+/// more are no faster. An API server gives the ServiceAccounts of a cluster some 250 places together, queues as many of
+/// each, and refuses the rest.
 /// <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
 pub const AT_ONCE: usize = 32;
 
