@@ -5,13 +5,14 @@ mod events;
 mod passes;
 mod patience;
 mod publisher;
+mod queue;
 mod reconcile;
 mod retry;
 mod triggers;
 mod watches;
 
 use std::{
-    future::{Future, pending},
+    future::{Future, pending, ready},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -22,11 +23,14 @@ use futures::{
     FutureExt, Stream, StreamExt,
     channel::mpsc,
     future::join_all,
-    stream::{self, poll_fn},
+    stream::{self, BoxStream, poll_fn},
 };
 use kube::{
     Client,
-    runtime::controller::{Config, Controller},
+    runtime::{
+        controller::{Config, Controller, Error},
+        reflector::ObjectRef,
+    },
 };
 use tokio::time::{interval, timeout};
 
@@ -42,6 +46,7 @@ use crate::{
     observe::{Exchanges, IssuerSource, Sources, Stores},
 };
 use publisher::{News, news};
+use queue::{UnderWay, in_order};
 use reconcile::Context;
 use triggers::Refs;
 
@@ -111,6 +116,7 @@ async fn run_scope(
     let stores = watches.stores;
     let mandate = shared.mandate.clone();
     let (wake, woken) = mpsc::unbounded();
+    let under_way = UnderWay::default();
     let beats = heartbeat(watches.controller, shared.health.clone());
     let context = Context::new(
         Sources {
@@ -133,6 +139,7 @@ async fn run_scope(
         shared.passes.clone(),
         shared.resync,
         wake,
+        under_way.clone(),
     );
 
     let stubs = stores.objects.stubs.clone();
@@ -142,22 +149,29 @@ async fn run_scope(
             pending::<()>().await;
         }
     });
-    let controller = Controller::for_stream(watches.objects, stores.objects.stubs.clone())
+    let triggers = stream::select_all([
+        told(watches.objects, &stores, |_, stub| {
+            vec![ObjectRef::from_obj(stub)]
+        }),
+        told(watches.grants, &stores, |s, _| triggers::of_grant(s)),
+        told(watches.namespaces, &stores, triggers::of_namespace),
+        told(watches.accounts, &stores, triggers::of_account),
+        told(watches.secrets, &stores, triggers::of_secret),
+        told(watches.deployments, &stores, triggers::of_workload),
+        told(watches.stateful_sets, &stores, triggers::of_workload),
+        told(watches.configs, &stores, triggers::of_config),
+        // A pod wakes nobody, but its watch has to be polled.
+        told(watches.pods, &stores, |_, _| Vec::new()),
+        woken.map(|sibling| vec![sibling]).boxed(),
+    ]);
+    let queue = in_order(triggers, under_way.clone(), PASSES.into());
+    let controller = Controller::for_stream(stream::pending(), stores.objects.stubs.clone())
         .with_config(
             Config::default()
                 .debounce(Duration::from_millis(50))
                 .concurrency(PASSES),
         )
-        .watches_stream(watches.grants, on(&stores, |s, _| triggers::of_grant(s)))
-        .watches_stream(watches.namespaces, on(&stores, triggers::of_namespace))
-        .watches_stream(watches.accounts, on(&stores, triggers::of_account))
-        .watches_stream(watches.secrets, on(&stores, triggers::of_secret))
-        .watches_stream(watches.deployments, on(&stores, triggers::of_workload))
-        .watches_stream(watches.stateful_sets, on(&stores, triggers::of_workload))
-        .watches_stream(watches.configs, on(&stores, triggers::of_config))
-        // A pod wakes nobody, but its watch has to be polled.
-        .watches_stream(watches.pods, |_| Vec::new())
-        .reconcile_on(stream::select(woken, beats))
+        .reconcile_on(stream::select(queue, beats))
         .graceful_shutdown_on(async move {
             stop.await;
             mandate.stop();
@@ -167,11 +181,15 @@ async fn run_scope(
             reconcile::never_fails,
             Arc::new(context),
         )
-        .for_each(|result| async {
+        .for_each(|result| {
             // Passes have no errors, and watches report their own.
             if let Err(error) = result {
                 tracing::debug!("{error}");
+                if let Error::ObjectNotFound(gone) = error {
+                    drop(under_way.begin(&gone.namespace.unwrap_or_default(), &gone.name));
+                }
             }
+            ready(())
         });
     tokio::select! {
         biased;
@@ -191,13 +209,17 @@ fn heartbeat<T>(name: String, health: Arc<Health>) -> impl Stream<Item = T> + Se
     })
 }
 
-/// The mapper of one watch: which objects an event of it concerns.
-fn on<K: 'static>(
+/// The objects that each event of one watch concerns.
+fn told<K: Send + 'static>(
+    events: watches::Events<K>,
     stores: &Stores,
-    map: fn(&Stores, &K) -> Refs,
-) -> impl Fn(K) -> Refs + Send + 'static {
+    concerned: fn(&Stores, &K) -> Refs,
+) -> BoxStream<'static, Refs> {
     let stores = stores.clone();
-    move |event| map(&stores, &event)
+    // A watch reports its own errors.
+    let events =
+        events.filter_map(move |event| ready(event.ok().map(|event| concerned(&stores, &event))));
+    events.boxed()
 }
 
 #[cfg(test)]

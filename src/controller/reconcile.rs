@@ -29,6 +29,7 @@ use super::{
     events::{changes, effects, unreadable},
     passes::{Passes, Phase},
     publisher::News,
+    queue::UnderWay,
     retry::{delay, is_attempt, rest},
 };
 use crate::{
@@ -64,6 +65,7 @@ pub(super) struct Context {
     passes: Arc<Passes>,
     resync: Duration,
     wake: mpsc::UnboundedSender<ObjectRef<Stub>>,
+    under_way: UnderWay,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -90,6 +92,7 @@ impl Context {
         passes: Arc<Passes>,
         resync: Duration,
         wake: mpsc::UnboundedSender<ObjectRef<Stub>>,
+        under_way: UnderWay,
     ) -> Self {
         let stores = sources.stores.clone();
         Self {
@@ -100,6 +103,7 @@ impl Context {
             passes,
             resync,
             wake,
+            under_way,
             memory: Mutex::default(),
         }
     }
@@ -147,6 +151,7 @@ fn second(time: &Time) -> i64 {
 
 pub(super) async fn reconcile(stub: Arc<Stub>, context: Arc<Context>) -> Result<Next, Infallible> {
     let (namespace, name) = (stub.namespace().unwrap_or_default(), stub.name_any());
+    let _running = context.under_way.begin(&namespace, &name);
     // Not `name`: in JSON that is the span's own.
     let span = tracing::info_span!("pass", namespace = namespace, object = name);
     async {

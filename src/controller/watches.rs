@@ -38,7 +38,7 @@ use crate::{
     problem::chain,
 };
 
-type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
+pub(super) type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// Objects of one answer to a LIST: each is in memory three times while it is read, as text and in two forms.
 const PAGE: u32 = 100;
