@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::fleet::Fleet;
 
-/// Without a write for so long, the work is done.
+/// Without a write or an Event for so long, the work is done.
 const QUIET: Duration = Duration::from_secs(4);
 
 /// What somebody asked of both APIs, by kind of request.
@@ -80,6 +80,8 @@ pub struct Trail<'lab> {
     calls: Calls,
     /// When it wrote anything last, events aside.
     pub last_write: Option<Timestamp>,
+    /// When it published anything last.
+    last_event: Option<Timestamp>,
     /// When it annotated a ServiceAccount last: what comes after its credential.
     pub last_annotation: Option<Timestamp>,
 }
@@ -102,6 +104,7 @@ impl<'lab> Trail<'lab> {
             last_azure,
             calls: Calls::default(),
             last_write: None,
+            last_event: None,
             last_annotation: None,
         })
     }
@@ -116,14 +119,15 @@ impl<'lab> Trail<'lab> {
         Ok(&self.calls)
     }
 
-    /// Waits until the operator has written, and then nothing more for a while.
+    /// Waits until the operator has written, and then writes and publishes nothing more for a while.
     pub async fn until_quiet(&mut self) -> Result<()> {
         loop {
             sleep(Duration::from_millis(500)).await;
             self.read_log()?;
             let now = Timestamp::now();
+            let last = self.last_event.max(self.last_write);
             let is_quiet = |at: Timestamp| now.duration_since(at).unsigned_abs() > QUIET;
-            if self.last_write.is_some_and(is_quiet) {
+            if self.last_write.is_some() && last.is_some_and(is_quiet) {
                 return Ok(());
             }
         }
@@ -149,11 +153,12 @@ impl<'lab> Trail<'lab> {
         {
             return Ok(());
         }
+        let at = Some(entry.time.parse()?);
         if entry.resource == "events" {
             self.calls.events += 1;
+            self.last_event = self.last_event.max(at);
             return Ok(());
         }
-        let at = Some(entry.time.parse()?);
         if entry.is_write() {
             self.last_write = self.last_write.max(at);
             if entry.resource == "serviceaccounts" {

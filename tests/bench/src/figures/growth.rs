@@ -27,7 +27,7 @@ impl Size {
     pub fn new(fleet: &Fleet, cold: &Cold, rest: &Rest) -> Self {
         Self {
             objects: fleet.objects,
-            cold: cold.processor,
+            cold: rest.first,
             resync: rest.processor,
             memory: rest.memory,
             peak_memory: cold.peak_memory,

@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Rest {
     pub ready: Duration,
     pub restart_writes: usize,
+    /// Of the first process, from its start until no credential was new any longer.
+    pub first: Duration,
     /// Of one resync.
     pub processor: Duration,
     pub memory: u64,
@@ -42,6 +44,7 @@ pub async fn observe(
     let mut trail = Trail::begin(&stage.lab).await?;
     sleep(settled - Instant::now()).await;
     trail.until_quiet().await?;
+    let first = before.processor_time()?;
     before.stop().await?;
     drop(before);
 
@@ -88,6 +91,7 @@ pub async fn observe(
         memory: operator.memory()?,
         ready,
         restart_writes,
+        first,
         processor,
         writes: calls.writes(),
         lists: lists as f64 / f64::from(rounds) / fleet.identities() as f64,
