@@ -1,5 +1,6 @@
-//! Whose pass is next. kube's controller takes those that wait in no order, so none waits there: it is given those of
-//! one namespace together, since they share identities, and what was listed for one is still fresh for the next.
+//! Whose pass is next. kube's controller takes those that wait in no order, and may leave one until last, so whoever is
+//! triggered waits here: objects of one namespace come together, since they share identities, and what was listed for
+//! one is still fresh for the next.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -57,7 +57,7 @@ pub fn status(
         };
         strike_revoked(&mut status, plan, outcome);
         if plan.halted.is_some() {
-            let granted = verdict(ConditionType::Granted, snapshot, plan, outcome);
+            let granted = verdict(ConditionType::Granted, None, snapshot, plan, outcome);
             conditions.set(ConditionType::Granted, &granted);
             if let Some(problem) = revoked(&status, snapshot) {
                 conditions.set(
@@ -82,14 +82,15 @@ pub fn status(
     for account in &mut accounts {
         account.injection = pods::injection(snapshot, account, client_id.as_deref(), written, now);
     }
-    let mut steps = ConditionType::STEPS.map(|step| (step, verdict(step, snapshot, plan, outcome)));
-    for (step, verdict) in &mut steps {
-        if let (ConditionType::CredentialsFederated, Verdict::True(message)) = (step, verdict)
-            && let Some(note) = propagation::note(&accounts, now)
-        {
-            *message = format!("{message} {note}");
-        }
-    }
+    let mut notes = plan.notes.clone();
+    // What else is to be said of them waits until they have settled: the status is written again then. Or each that
+    // comes near the identity's limit would have all its objects write theirs once more.
+    let fresh = propagation::note(&accounts, now);
+    notes.extend(fresh.map(|note| (ConditionType::CredentialsFederated, note)));
+    let steps = ConditionType::STEPS.map(|step| {
+        let note = notes.get(&step).map(String::as_str);
+        (step, verdict(step, note, snapshot, plan, outcome))
+    });
     // What waits for something else says less than that which it waits for.
     let problems = || steps.iter().filter_map(|(_, verdict)| verdict.problem());
     let ready = problems()

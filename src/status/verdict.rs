@@ -36,9 +36,10 @@ impl Verdict {
     }
 }
 
-/// The condition of one step.
+/// The condition of one step, with a note where it is done.
 pub(super) fn verdict(
     step: ConditionType,
+    note: Option<&str>,
     snapshot: &Snapshot,
     plan: &Plan,
     outcome: &Outcome,
@@ -46,7 +47,7 @@ pub(super) fn verdict(
     if let Some(problem) = plan.blocked.get(&step) {
         return problem.clone().into();
     }
-    let done = |text: String| match plan.notes.get(&step) {
+    let done = |text: String| match note {
         Some(note) => Verdict::True(format!("{text} {note}")),
         None => Verdict::True(text),
     };

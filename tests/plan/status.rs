@@ -10,6 +10,7 @@ use airflow_workload_identity::{
     status::{problems, settles_in, status, truncated},
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::given::*;
 
@@ -407,6 +408,30 @@ fn a_fresh_credential_is_ready_and_its_propagation_is_told_until_it_is_over() {
     let after = status(&world, &plan(&world), &Outcome::default(), later);
     assert!(!message(&after).1.contains("AADSTS70021"));
     assert_eq!(settles_in(&after, later), None);
+}
+
+#[test]
+fn that_an_identity_is_nearly_full_is_told_when_its_credentials_have_settled_so_the_status_is_written_once()
+ {
+    let mut world = converged();
+    let now = Timestamp::UNIX_EPOCH;
+    let message = |world: &Snapshot, now: Timestamp| {
+        let after = status(world, &plan(world), &Outcome::default(), now);
+        let mut all = after.conditions.into_iter();
+        let federated = all.find(|c| c.type_ == "CredentialsFederated").unwrap();
+        federated.message
+    };
+    for account in &mut world.object.status.as_mut().unwrap().service_accounts {
+        account.federated_at = Some(Time(now));
+    }
+    let before = message(&world, now);
+    azure(&mut world, "airflow", |list| {
+        list.extend((0..17).map(|n| credential(&format!("other{n}"), &format!("other{n}"))));
+    });
+    assert_eq!(message(&world, now), before);
+    let settled = now + settles_in(world.object.status.as_ref().unwrap(), now).unwrap();
+    let told = message(&world, settled);
+    assert!(told.contains("18 or more of at most 20"), "{told}");
 }
 
 #[test]
