@@ -8,7 +8,8 @@ use airflow_workload_identity::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
+// A pass mostly waits for answers: one thread has time for more than an API server takes, and wakes no other.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     // One TLS provider for Kubernetes and Azure.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

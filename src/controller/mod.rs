@@ -47,7 +47,7 @@ use crate::{
 };
 use publisher::{News, news};
 use queue::{UnderWay, in_order};
-use reconcile::Context;
+use reconcile::{Context, Filled};
 use triggers::Refs;
 
 /// Passes at a time in one scope. Each holds all that was seen for it, some 100 KiB, and may wait at an identity for
@@ -149,19 +149,24 @@ async fn run_scope(
             pending::<()>().await;
         }
     });
+    let on = On {
+        stores: stores.clone(),
+        filled: context.filled(),
+    };
+    let objects = watches.objects;
+    // Each concerns all objects: those that come together are one event.
+    let grants = watches.grants.ready_chunks(PASSES.into());
     let triggers = stream::select_all([
-        told(watches.objects, &stores, |_, stub| {
-            vec![ObjectRef::from_obj(stub)]
-        }),
-        told(watches.grants, &stores, |s, _| triggers::of_grant(s)),
-        told(watches.namespaces, &stores, triggers::of_namespace),
-        told(watches.accounts, &stores, triggers::of_account),
-        told(watches.secrets, &stores, triggers::of_secret),
-        told(watches.deployments, &stores, triggers::of_workload),
-        told(watches.stateful_sets, &stores, triggers::of_workload),
-        told(watches.configs, &stores, triggers::of_config),
+        objects.map(|stub| vec![ObjectRef::from_obj(&stub)]).boxed(),
+        on.told(grants, |s, _| triggers::of_grant(s)),
+        on.told(watches.namespaces, triggers::of_namespace),
+        on.told(watches.accounts, triggers::of_account),
+        on.told(watches.secrets, triggers::of_secret),
+        on.told(watches.deployments, triggers::of_workload),
+        on.told(watches.stateful_sets, triggers::of_workload),
+        on.told(watches.configs, triggers::of_config),
         // A pod wakes nobody, but its watch has to be polled.
-        told(watches.pods, &stores, |_, _| Vec::new()),
+        on.told(watches.pods, |_, _| Vec::new()),
         woken.map(|sibling| vec![sibling]).boxed(),
     ]);
     let queue = in_order(triggers, under_way.clone(), PASSES.into());
@@ -209,17 +214,27 @@ fn heartbeat<T>(name: String, health: Arc<Health>) -> impl Stream<Item = T> + Se
     })
 }
 
-/// The objects that each event of one watch concerns.
-fn told<K: Send + 'static>(
-    events: watches::Events<K>,
-    stores: &Stores,
-    concerned: fn(&Stores, &K) -> Refs,
-) -> BoxStream<'static, Refs> {
-    let stores = stores.clone();
-    // A watch reports its own errors.
-    let events =
-        events.filter_map(move |event| ready(event.ok().map(|event| concerned(&stores, &event))));
-    events.boxed()
+/// What watches tell of what is not an object of ours.
+struct On {
+    stores: Stores,
+    filled: Filled,
+}
+
+impl On {
+    /// The objects that each event concerns. As long as the stores are not filled, that is none: all wait for their first
+    /// pass, which sees what was told until then.
+    fn told<E: 'static>(
+        &self,
+        events: impl Stream<Item = E> + Send + 'static,
+        concerned: fn(&Stores, &E) -> Refs,
+    ) -> BoxStream<'static, Refs> {
+        let (stores, filled) = (self.stores.clone(), self.filled.clone());
+        let events = events.filter_map(move |event| {
+            let is_filled = filled.peek().is_some();
+            ready(is_filled.then(|| concerned(&stores, &event)))
+        });
+        events.boxed()
+    }
 }
 
 #[cfg(test)]

@@ -54,12 +54,14 @@ const SOON: Duration = Duration::from_secs(5);
 /// Without a write for so long, an object is at peace.
 const LATELY: Duration = Duration::from_secs(60);
 
+/// Resolves when all stores are filled: one future for all passes, since a store of kube-runtime 5.0 wakes only the last
+/// of several tasks that wait for it. No pass goes on before it has.
+pub(super) type Filled = Shared<BoxFuture<'static, ()>>;
+
 /// What all passes share.
 pub(super) struct Context {
     sources: Sources,
-    /// Resolves when all stores are filled: one future for all passes, since a store of kube-runtime
-    /// 5.0 wakes only the last of several tasks that wait for it.
-    filled: Shared<BoxFuture<'static, ()>>,
+    filled: Filled,
     sinks: Sinks,
     news: News,
     passes: Arc<Passes>,
@@ -106,6 +108,10 @@ impl Context {
             under_way,
             memory: Mutex::default(),
         }
+    }
+
+    pub fn filled(&self) -> Filled {
+        self.filled.clone()
     }
 
     fn memory<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {

@@ -38,7 +38,7 @@ use crate::{
     problem::chain,
 };
 
-pub(super) type Events<K> = BoxStream<'static, Result<K, watcher::Error>>;
+type Events<K> = BoxStream<'static, K>;
 
 /// Objects of one answer to a LIST: each is in memory three times while it is read, as text and in two forms.
 const PAGE: u32 = 100;
@@ -189,8 +189,10 @@ impl Watches {
                 pods,
             },
             objects: object_events
+                .map(Ok)
                 .predicate_filter(spec, PredicateConfig::default())
-                .map_ok(|object| Objects::stub(&object))
+                .filter_map(|object| future::ready(object.ok()))
+                .map(|object| Objects::stub(&object))
                 .boxed(),
             grants: grant_events,
             namespaces: namespace_events,
@@ -274,8 +276,7 @@ impl Builder<'_> {
     }
 
     /// The stream of all objects that came, changed or went, which `keep` is told of before. A watch
-    /// that breaks is resumed here; its error goes no further, because one error makes the controller
-    /// hold back all of its triggers for up to a minute.
+    /// that breaks is resumed here; its error goes no further.
     fn watch<K: Kind>(
         &mut self,
         api: Api<K>,
@@ -309,7 +310,7 @@ impl Builder<'_> {
                     tracing::warn!("the watch of {name} broke and is resumed: {text}");
                 }
             })
-            .filter(|event| future::ready(event.is_ok()));
+            .filter_map(|event| future::ready(event.ok()));
         events.boxed()
     }
 

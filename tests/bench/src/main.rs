@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [100, 10_000])]
     sizes: Vec<usize>,
     /// Of operator and bare client, in turns.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Objects that the bare client works on at a time.
     #[arg(long, default_value_t = airflow_workload_identity::client::AT_ONCE)]
