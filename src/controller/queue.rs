@@ -3,7 +3,7 @@
 //! one is still fresh for the next.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -24,7 +24,8 @@ pub(super) struct UnderWay(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    keys: Mutex<HashSet<Key>>,
+    /// And whether it has begun: what happens after that it may have missed.
+    keys: Mutex<HashMap<Key, bool>>,
     less: AtomicWaker,
 }
 
@@ -38,14 +39,14 @@ impl UnderWay {
     /// The pass of an object begins, whoever asked for it.
     pub fn begin(&self, namespace: &str, name: &str) -> Running<'_> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.keys().insert(key.clone());
+        self.keys().insert(key.clone(), true);
         Running {
             under_way: self,
             key,
         }
     }
 
-    fn keys(&self) -> MutexGuard<'_, HashSet<Key>> {
+    fn keys(&self) -> MutexGuard<'_, HashMap<Key, bool>> {
         self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,8 +58,9 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The objects of `triggers`, each once however often it is triggered while it waits; in a circle, so that nobody waits
-/// for longer than all others take once. None is given while it is under way, or `limit` others are.
+/// The objects of `triggers`, each once however often it is triggered before its pass begins; in a circle, so that nobody
+/// waits here for longer than all others take once. None is given while it is under way, or `limit` others are. Passes
+/// whose time has come again are begun by kube's controller itself.
 pub(super) fn in_order(
     mut triggers: impl Stream<Item = Refs> + Send + Unpin,
     under_way: UnderWay,
@@ -68,19 +70,24 @@ pub(super) fn in_order(
     let mut last = Key::default();
     poll_fn(move |context| {
         while let Poll::Ready(Some(refs)) = triggers.poll_next_unpin(context) {
-            let keys = refs.into_iter();
-            waiting.extend(keys.map(|key| (key.namespace.unwrap_or_default(), key.name)));
+            let triggered = refs.into_iter();
+            let triggered =
+                triggered.map(|object| (object.namespace.unwrap_or_default(), object.name));
+            let keys = under_way.keys();
+            waiting.extend(triggered.filter(|key| keys.get(key) != Some(&false)));
         }
         under_way.0.less.register(context.waker());
         let mut keys = under_way.keys();
         let beyond = waiting.range((Bound::Excluded(&last), Bound::Unbounded));
-        let mut free = beyond.chain(&waiting).filter(|key| !keys.contains(*key));
+        let mut free = beyond
+            .chain(&waiting)
+            .filter(|key| !keys.contains_key(*key));
         let next = free.next().filter(|_| keys.len() < limit).cloned();
         let Some(next) = next else {
             return Poll::Pending;
         };
         waiting.remove(&next);
-        keys.insert(next.clone());
+        keys.insert(next.clone(), false);
         last.clone_from(&next);
         Poll::Ready(Some(ObjectRef::new(&next.1).within(&next.0)))
     })
@@ -137,11 +144,24 @@ mod tests {
         let (triggers, under_way, mut given) = queue(1);
         trigger(&triggers, &[("a", "1"), ("a", "1"), ("b", "1")]);
         assert_eq!(given(), ["a/1"]);
-        trigger(&triggers, &[("a", "1")]);
-        drop(under_way.begin("a", "1"));
+        let pass = under_way.begin("a", "1");
+        trigger(&triggers, &[("a", "1"), ("a", "1")]);
+        assert!(given().is_empty());
+        drop(pass);
         assert_eq!(given(), ["b/1"]);
         drop(under_way.begin("b", "1"));
         assert_eq!(given(), ["a/1"]);
+        drop(under_way.begin("a", "1"));
+        assert!(given().is_empty());
+    }
+
+    #[test]
+    fn a_pass_that_has_not_begun_sees_what_triggers_its_object_again() {
+        let (triggers, under_way, mut given) = queue(9);
+        trigger(&triggers, &[("a", "1")]);
+        assert_eq!(given(), ["a/1"]);
+        trigger(&triggers, &[("a", "1")]);
+        assert!(given().is_empty());
         drop(under_way.begin("a", "1"));
         assert!(given().is_empty());
     }

@@ -99,7 +99,7 @@ impl Bare {
     ) -> Result<Duration> {
         let work = async |member: Member, identity: Arc<Identity>| {
             let client_id = self.client_id(&member, &identity).await?;
-            self.status(&member, status).await?;
+            self.status(&member, &begun(status)).await?;
             let account = &member.accounts(fleet.accounts + 1)[fleet.accounts];
             self.federate(&member, account, &identity).await?;
             self.annotate(&member, account, &client_id).await?;
@@ -121,7 +121,7 @@ impl Bare {
         let finalizer = Patch::Merge(json!({ "metadata": { "finalizers": [FINALIZER] } }));
         api.patch_metadata(&member.name, &params(), &finalizer)
             .await?;
-        let object = self.status(member, status).await?;
+        let object = self.status(member, &begun(status)).await?;
         for account in member.accounts(accounts) {
             self.federate(member, account, identity).await?;
             self.annotate(member, account, &client_id).await?;
@@ -241,6 +241,15 @@ async fn for_each(
         .try_collect::<()>()
         .await?;
     Ok(start.elapsed())
+}
+
+/// The status before the last effect, so that the one after it is a change.
+fn begun(status: &AirflowWorkloadIdentityStatus) -> AirflowWorkloadIdentityStatus {
+    let mut begun = status.clone();
+    for condition in &mut begun.conditions {
+        condition.status = "False".into();
+    }
+    begun
 }
 
 fn params() -> PatchParams {

@@ -6,10 +6,10 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use lab::{AuditEntry, AzureRequest, Lab, parse_audit_log};
 use tokio::time::sleep;
@@ -18,6 +18,9 @@ use crate::fleet::Fleet;
 
 /// Without a write or an Event for so long, the work is done.
 const QUIET: Duration = Duration::from_secs(4);
+
+/// Longest wait for that.
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// What somebody asked of both APIs, by kind of request.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +85,6 @@ pub struct Trail<'lab> {
     pub last_write: Option<Timestamp>,
     /// When it published anything last.
     last_event: Option<Timestamp>,
-    /// When it annotated a ServiceAccount last: what comes after its credential.
-    pub last_annotation: Option<Timestamp>,
 }
 
 impl<'lab> Trail<'lab> {
@@ -105,7 +106,6 @@ impl<'lab> Trail<'lab> {
             calls: Calls::default(),
             last_write: None,
             last_event: None,
-            last_annotation: None,
         })
     }
 
@@ -120,8 +120,12 @@ impl<'lab> Trail<'lab> {
     }
 
     /// Waits until the operator has written, and then writes and publishes nothing more for a while.
+    ///
+    /// # Errors
+    /// It never does.
     pub async fn until_quiet(&mut self) -> Result<()> {
-        loop {
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT {
             sleep(Duration::from_millis(500)).await;
             self.read_log()?;
             let now = Timestamp::now();
@@ -131,6 +135,10 @@ impl<'lab> Trail<'lab> {
                 return Ok(());
             }
         }
+        bail!(
+            "the operator wrote nothing, or without end: {:?}",
+            self.calls
+        )
     }
 
     fn read_log(&mut self) -> Result<()> {
@@ -161,9 +169,6 @@ impl<'lab> Trail<'lab> {
         }
         if entry.is_write() {
             self.last_write = self.last_write.max(at);
-            if entry.resource == "serviceaccounts" {
-                self.last_annotation = self.last_annotation.max(at);
-            }
         }
         let mut kind = format!("{} {}", entry.verb, entry.resource);
         if !entry.subresource.is_empty() {

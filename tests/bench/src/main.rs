@@ -54,9 +54,7 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let mut report = Report {
         machine: report::machine(),
-        command: std::env::args()
-            .skip(1)
-            .fold("make bench".to_owned(), |all, arg| format!("{all} {arg}")),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
         figures: Vec::new(),
     };
     println!("{}", report.machine);

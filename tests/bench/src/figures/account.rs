@@ -37,7 +37,7 @@ pub async fn measure(
     trail.until_quiet().await?;
     let ready = fleet.ready(&stage.client).await?;
     ensure!(ready == fleet.objects, "only {ready} are ready");
-    let end = trail.last_annotation.context("it annotated nothing")?;
+    let end = trail.last_write.context("it wrote nothing")?;
     let time = end.duration_since(start).unsigned_abs();
     let calls = trail.calls().await?.clone();
 

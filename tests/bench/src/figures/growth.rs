@@ -64,7 +64,10 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
             _ => None,
         };
         report.add(
-            format!("{} objects: memory, converged", size.objects),
+            format!(
+                "{} objects: memory, converged, after a restart",
+                size.objects
+            ),
             mebibytes(size.memory),
             "MiB",
             goal,
@@ -91,6 +94,27 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
             "",
             Some(Goal::AtMost(1.0)),
             detail,
+        );
+    }
+    // Without what the process takes by itself, which weighs most where objects are few.
+    let further = sizes.windows(2).map(|pair| {
+        let more = pair[1].cold.saturating_sub(pair[0].cold).as_secs_f64() * 1000.0;
+        let between = format!("{} to {}", pair[0].objects, pair[1].objects);
+        (between, more / (pair[1].objects - pair[0].objects) as f64)
+    });
+    let further: Vec<(String, f64)> = further.collect();
+    if let [first, .., last] = &further[..] {
+        let each = further.iter();
+        let each = each.map(|(between, each)| format!("{each:.2} ms from {between}"));
+        report.add(
+            format!(
+                "processor time for each further object, cold: {} ÷ {}",
+                last.0, first.0
+            ),
+            last.1 / first.1,
+            "",
+            Some(Goal::AtMost(1.0)),
+            each.collect::<Vec<_>>().join(", "),
         );
     }
 }

@@ -19,6 +19,8 @@ pub async fn measure(report: &mut Report, objects: usize) -> Result<()> {
     let stage = Stage::set(&[]).await?;
     let fleet = Fleet {
         accounts: 3,
+        // Nothing of it is known yet.
+        sharing: 1,
         ..Fleet::of("idle", objects)
     };
     fleet.prepare(&stage.lab, &stage.client).await?;
@@ -48,7 +50,8 @@ pub async fn measure(report: &mut Report, objects: usize) -> Result<()> {
     }
     taken.sort_by(f64::total_cmp);
     let percentile = |of: usize| taken[(taken.len() * of / 100).min(taken.len() - 1)];
-    let detail = format!("{objects} objects of 3 accounts, one after the other");
+    let detail =
+        format!("{objects} objects of 3 accounts and an identity each, one after the other");
     let figure = |of: usize| format!("one object, idle system: apply to Ready, p{of}");
     report.add(
         figure(50),

@@ -40,10 +40,7 @@ pub async fn observe(
     resync: Duration,
     rounds: u32,
 ) -> Result<(Operator, Rest)> {
-    let settled = Instant::now() + SETTLES;
-    let mut trail = Trail::begin(&stage.lab).await?;
-    sleep(settled - Instant::now()).await;
-    trail.until_quiet().await?;
+    sleep(SETTLES).await;
     let first = before.processor_time()?;
     before.stop().await?;
     drop(before);
@@ -81,6 +78,10 @@ pub async fn observe(
     ensure!(
         fleet.ready(&stage.client).await? == fleet.objects,
         "not all are ready any more"
+    );
+    ensure!(
+        calls.azure.contains_key("credential.list"),
+        "it looked at no identity"
     );
     let lists = calls
         .azure
