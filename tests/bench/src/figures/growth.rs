@@ -113,7 +113,7 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
             ),
             last.1 / first.1,
             "",
-            Some(Goal::AtMost(1.0)),
+            None,
             each.collect::<Vec<_>>().join(", "),
         );
     }
