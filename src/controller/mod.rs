@@ -116,6 +116,7 @@ async fn run_scope(
     let stores = watches.stores;
     let mandate = shared.mandate.clone();
     let (wake, woken) = mpsc::unbounded();
+    let again = wake.clone();
     let under_way = UnderWay::default();
     let beats = heartbeat(watches.controller, shared.health.clone());
     let context = Context::new(
@@ -191,7 +192,13 @@ async fn run_scope(
             if let Err(error) = result {
                 tracing::debug!("{error}");
                 if let Error::ObjectNotFound(gone) = error {
-                    drop(under_way.begin(&gone.namespace.unwrap_or_default(), &gone.name));
+                    let namespace = gone.namespace.unwrap_or_default();
+                    drop(under_way.begin(&namespace, &gone.name));
+                    let object = ObjectRef::new(&gone.name).within(&namespace);
+                    // Made anew meanwhile: for the queue its pass had not begun.
+                    if stores.objects.stubs.get(&object).is_some() {
+                        let _ = again.unbounded_send(object);
+                    }
                 }
             }
             ready(())

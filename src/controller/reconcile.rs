@@ -157,32 +157,30 @@ fn second(time: &Time) -> i64 {
 
 pub(super) async fn reconcile(stub: Arc<Stub>, context: Arc<Context>) -> Result<Next, Infallible> {
     let (namespace, name) = (stub.namespace().unwrap_or_default(), stub.name_any());
-    let _running = context.under_way.begin(&namespace, &name);
+    let running = context.under_way.begin(&namespace, &name);
     // Not `name`: in JSON that is the span's own.
     let span = tracing::info_span!("pass", namespace = namespace, object = name);
-    async {
+    let again = async {
         tokio::select! {
             biased;
             () = context.filled.clone() => {}
             // They may never be, and nothing has begun yet.
-            () = context.sinks.mandate.stopped() => return Ok(Next::await_change()),
+            () = context.sinks.mandate.stopped() => return None,
         }
-        let Some(object) = context.sources.stores.objects.get(&namespace, &name) else {
-            return Ok(Next::await_change());
-        };
-        match object.0 {
-            Ok(object) => Ok(Box::pin(pass(object, &context)).await),
+        match context.sources.stores.objects.get(&namespace, &name)?.0 {
+            Ok(object) => Box::pin(pass(object, &context)).await,
             Err(invalid) => {
                 tracing::warn!("cannot be read: {}", headline(&invalid.error));
                 let event = unreadable(&invalid.error);
                 let object: Guarded<AirflowWorkloadIdentity> = Guarded(Err(invalid));
                 context.news.publish(event, object.object_ref(&()));
-                Ok(Next::await_change())
+                None
             }
         }
-    }
-    .instrument(span)
-    .await
+    };
+    running.over(again.instrument(span).await);
+    // It has its turn among the others, which kube's own timer would not give it.
+    Ok(Next::await_change())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "kube's signature")]
@@ -191,18 +189,19 @@ pub(super) fn never_fails(_: Arc<Stub>, error: &Infallible, _: Arc<Context>) -> 
     match *error {}
 }
 
-async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
+/// Returns when the next one is due.
+async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Option<Duration> {
     let uid = object.uid().unwrap_or_default();
     if is_let_go(&object) {
         context.forget(&uid);
-        return Next::await_change();
+        return None;
     }
     let rest = context.memory(&uid, |memory| {
         let (count, at) = memory.writes?;
         rest(count).checked_sub(at.elapsed())
     });
     if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
-        return Next::requeue(rest);
+        return Some(rest);
     }
     let passes = &context.passes;
     let _running = passes.begin();
@@ -220,7 +219,7 @@ async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
     if !mandate.is_in_term() || !mandate.is_valid() && !problems.is_empty() {
         // What was broken off by the operator's own end is nobody's news, and whoever leads now
         // knows better.
-        return Next::await_change();
+        return None;
     }
     wake_siblings(context, &snapshot, &plan, &outcome);
     let wrote = outcome.results.contains(&StepResult::Done);
@@ -271,7 +270,7 @@ async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
     }
     if outcome.gone {
         context.forget(&uid);
-        return Next::await_change();
+        return None;
     }
     let attempts = context.memory(&uid, |memory| {
         let next = if is_attempt(&problems) {
@@ -291,7 +290,7 @@ async fn pass(mut object: AirflowWorkloadIdentity, context: &Context) -> Next {
     let again = is_old.then_some(SOON);
     let sooner = [settled, looked, exchanged, again];
     let sooner = sooner.into_iter().flatten().min();
-    Next::requeue(sooner.map_or(delay, |sooner| delay.min(sooner)))
+    Some(sooner.map_or(delay, |sooner| delay.min(sooner)))
 }
 
 /// Whether the spec is one of which the status says nothing yet.
