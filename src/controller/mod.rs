@@ -150,7 +150,7 @@ async fn run_scope(
             pending::<()>().await;
         }
     });
-    let on = On {
+    let others = Others {
         stores: stores.clone(),
         filled: context.filled(),
     };
@@ -159,15 +159,15 @@ async fn run_scope(
     let grants = watches.grants.ready_chunks(PASSES.into());
     let triggers = stream::select_all([
         objects.map(|stub| vec![ObjectRef::from_obj(&stub)]).boxed(),
-        on.told(grants, |s, _| triggers::of_grant(s)),
-        on.told(watches.namespaces, triggers::of_namespace),
-        on.told(watches.accounts, triggers::of_account),
-        on.told(watches.secrets, triggers::of_secret),
-        on.told(watches.deployments, triggers::of_workload),
-        on.told(watches.stateful_sets, triggers::of_workload),
-        on.told(watches.configs, triggers::of_config),
+        others.told(grants, |s, _| triggers::of_grant(s)),
+        others.told(watches.namespaces, triggers::of_namespace),
+        others.told(watches.accounts, triggers::of_account),
+        others.told(watches.secrets, triggers::of_secret),
+        others.told(watches.deployments, triggers::of_workload),
+        others.told(watches.stateful_sets, triggers::of_workload),
+        others.told(watches.configs, triggers::of_config),
         // A pod wakes nobody, but its watch has to be polled.
-        on.told(watches.pods, |_, _| Vec::new()),
+        others.told(watches.pods, |_, _| Vec::new()),
         woken.map(|sibling| vec![sibling]).boxed(),
     ]);
     let queue = in_order(triggers, under_way.clone(), PASSES.into());
@@ -221,13 +221,13 @@ fn heartbeat<T>(name: String, health: Arc<Health>) -> impl Stream<Item = T> + Se
     })
 }
 
-/// What watches tell of what is not an object of ours.
-struct On {
+/// What is watched besides our own objects.
+struct Others {
     stores: Stores,
     filled: Filled,
 }
 
-impl On {
+impl Others {
     /// The objects that each event concerns. As long as the stores are not filled, that is none: all wait for their first
     /// pass, which sees what was told until then.
     fn told<E: 'static>(
