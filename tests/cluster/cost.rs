@@ -72,14 +72,16 @@ fn every_request_is_one_that_it_takes() {
             .await;
         let spec = |components: &[&str]| json!({ "airflow": { "components": components } });
         let three = ["scheduler", "triggerer", "worker"];
-        // The issuer is known from now on.
+        for name in ["a", "b"] {
+            world.account(name, &json!({})).await;
+        }
+        // The issuer is known from now on, and the accounts have long been seen.
         world.ready(spec(&three[..1])).await;
 
         let (audited, azure) = mark(&lab).await;
         for name in ["a", "b"] {
             let mut object = world.object(name, json!({}));
             object["spec"]["airflow"] = json!({ "serviceAccounts": [name] });
-            world.account(name, &json!({})).await;
             world.apply(&object).await.unwrap();
             world.until(name, "Ready", "True", "Done").await;
         }

@@ -61,11 +61,21 @@ async fn installed_in(namespace: &str, file: &str) -> World<'static> {
 
 /// What the status says of accounts and components.
 async fn found(world: &World<'_>) -> Accounts {
-    let found = world.accounts("prod").await.into_iter().map(|account| {
+    let object = world.get("prod").await.unwrap();
+    let found = object.status.into_iter().flat_map(|s| s.service_accounts);
+    let found = found.map(|account| {
         let components = account.components.iter().map(|c| c.as_str().to_owned());
         (account.name, components.collect())
     });
     found.collect()
+}
+
+/// Waits until the status says this of accounts and components: the operator may hear of an object before it hears of
+/// what was there already.
+async fn until_found(world: &World<'_>, expected: &Accounts) {
+    world
+        .becomes(expected.clone(), async || found(world).await)
+        .await;
 }
 
 /// The object `prod` with this `spec.airflow` and all components.
@@ -126,8 +136,8 @@ fn each_install_gives_its_accounts_and_no_other_is_touched() {
             tests.push(async move {
                 let world = installed(file).await;
                 asked(&world, airflow.clone()).await;
+                until_found(&world, &expected).await;
                 world.until("prod", "Ready", "True", "Done").await;
-                assert_eq!(found(&world).await, expected, "{file}");
                 let touched: Vec<String> = world.annotations().await.into_keys().collect();
                 let names: Vec<String> = expected.keys().cloned().collect();
                 assert_eq!(touched, names, "{file}");
@@ -166,9 +176,8 @@ fn the_account_default_is_taken_only_when_it_is_named_and_then_with_a_warning() 
             json!({ "helmRelease": "prod", "serviceAccounts": ["default"] }),
         )
         .await;
+        until_found(&world, &accounts([("default", &AIRFLOW_3)])).await;
         world.until("prod", "Ready", "True", "Done").await;
-        let expected = accounts([("default", &AIRFLOW_3)]);
-        assert_eq!(found(&world).await, expected);
         let message = world
             .until("prod", "ServiceAccountsAnnotated", "True", "Done")
             .await;
@@ -235,9 +244,7 @@ fn unusual_installs_are_found_by_labels_and_other_accounts_by_name_or_selector()
             }),
         )
         .await;
-        world.until("prod", "Ready", "True", "Done").await;
-        let expected = accounts([("etl-a", &[]), ("flow-runner", &[])]);
-        assert_eq!(found(&world).await, expected);
+        until_found(&world, &accounts([("etl-a", &[]), ("flow-runner", &[])])).await;
 
         // One that comes later is found, too.
         world
@@ -280,19 +287,13 @@ fn an_account_that_cannot_be_is_passed_over() {
             named["metadata"]["name"] = json!("another-config");
             named["data"]["pod_template_file.yaml"] = json!(good);
             world.apply(&named).await.unwrap();
-            world
-                .becomes(
-                    with(expected.clone(), [("seen", &["worker"])]),
-                    async || found(&world).await,
-                )
-                .await;
+            let with_seen = with(expected.clone(), [("seen", &["worker"])]);
+            until_found(&world, &with_seen).await;
             world
                 .kubectl("delete configmap another-config")
                 .await
                 .unwrap();
-            world
-                .becomes(expected.clone(), async || found(&world).await)
-                .await;
+            until_found(&world, &expected).await;
         }
         world.until("prod", "Ready", "True", "Done").await;
     });
@@ -329,7 +330,7 @@ fn what_was_recognised_once_is_not_exchanged_for_a_neighbour() {
             .await;
         world.release(&["scheduler"]).await;
         world.until("prod", "Ready", "True", "Done").await;
-        assert_eq!(found(&world).await, each("airflow", &["scheduler"]));
+        until_found(&world, &each("airflow", &["scheduler"])).await;
     });
 }
 
@@ -343,9 +344,9 @@ fn a_pod_template_that_breaks_takes_nothing_from_the_workers() {
             .await
             .unwrap();
         asked(&world, json!({})).await;
-        world.until("prod", "Ready", "True", "Done").await;
         let expected = each("prod-airflow", &AIRFLOW_3);
-        assert_eq!(found(&world).await, expected);
+        until_found(&world, &expected).await;
+        world.until("prod", "Ready", "True", "Done").await;
         world
             .kubectl(r#"patch configmap prod-config --type=merge -p {"data":{"pod_template_file.yaml":"metadata:["}}"#)
             .await
