@@ -48,9 +48,14 @@ impl Pace {
         self.next = Some(sent + self.interval);
     }
 
-    /// Azure asked to slow down.
+    /// Azure asked to slow down. Only where it does not say for how long, that has to be found out: with another
+    /// cluster at the same identity, whoever guesses beside what Azure says leaves unused what it would let through.
     pub fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
-        self.interval = self.interval.mul_f64(1.25).clamp(DOCUMENTED, SLOWEST);
+        self.interval = if retry_after.is_some() {
+            self.interval.max(DOCUMENTED)
+        } else {
+            self.interval.mul_f64(1.25).clamp(DOCUMENTED, SLOWEST)
+        };
         self.next = Some(now + retry_after.unwrap_or(self.interval));
     }
 }
@@ -79,6 +84,18 @@ mod tests {
         assert_eq!(pace.wait(start), 7 * SECOND);
         pace.passed(start + 7 * SECOND);
         assert_eq!(pace.wait(start + 7 * SECOND), DOCUMENTED);
+    }
+
+    #[test]
+    fn however_often_azure_says_how_long_to_wait_its_documented_pace_is_kept_afterwards() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..9 {
+            pace.throttled(Some(SECOND), start);
+        }
+        assert_eq!(pace.wait(start), SECOND);
+        pace.passed(start + SECOND);
+        assert_eq!(pace.wait(start + SECOND), DOCUMENTED);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use figures::{account, by_hand, cold, growth, latency, rest, throttle};
 use fleet::Fleet;
 use report::Report;
 
+/// Of converged fleets, whatever their size.
+const RESYNC: Duration = Duration::from_secs(30);
+
 #[derive(Parser)]
 struct Args {
     /// Only these.
@@ -27,8 +30,8 @@ struct Args {
     /// Objects of the fleet.
     #[arg(long, default_value_t = 1_000)]
     objects: usize,
-    /// Further sizes of it, to see how cost grows.
-    #[arg(long, value_delimiter = ',', default_values_t = [100, 10_000])]
+    /// Sizes of fleets, to see how cost grows.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000, 10_000])]
     sizes: Vec<usize>,
     /// Of operator and bare client, in turns.
     #[arg(long, default_value_t = 5)]
@@ -62,21 +65,13 @@ async fn main() -> Result<()> {
     if is_asked(Part::Latency) {
         latency::measure(&mut report, 200).await?;
     }
-    let mut sizes = Vec::new();
     if is_asked(Part::Fleet) {
         let fleet = Fleet::of("fleet", args.objects);
         let mut converged = cold::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
-        let each = converged.cold.time.as_secs_f64() / args.objects as f64;
-        let (operator, seen) = rest::observe(
-            &converged.stage,
-            &fleet,
-            converged.operator,
-            Duration::from_secs(20),
-            3,
-        )
-        .await?;
+        let each = converged.time.as_secs_f64() / args.objects as f64;
+        let (operator, seen) =
+            rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
         rest::report(&mut report, &fleet, &seen);
-        sizes.push(growth::Size::new(&fleet, &converged.cold, &seen));
         converged.operator = operator;
         account::measure(&mut report, &fleet, &converged, args.at_once).await?;
         drop(converged);
@@ -86,11 +81,7 @@ async fn main() -> Result<()> {
         throttle::measure(&mut report).await?;
     }
     if is_asked(Part::Growth) {
-        for objects in args.sizes {
-            sizes.push(growth::size(objects, Duration::from_secs(60)).await?);
-        }
-        sizes.sort_by_key(|size| size.objects);
-        growth::report(&mut report, &sizes);
+        growth::measure(&mut report, args.sizes, RESYNC).await?;
     }
     println!("\n{}", report.table());
     report.write(&args.report)?;

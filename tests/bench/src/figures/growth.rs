@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{
-    cold::{self, Cold},
-    rest::{self, Rest},
-};
+use super::{cold, rest};
 use crate::{
     fleet::Fleet,
     report::{Goal, Report},
@@ -15,32 +12,34 @@ use crate::{
 };
 
 /// What a fleet of one size costs.
-pub struct Size {
-    pub objects: usize,
-    pub cold: Duration,
-    pub resync: Duration,
-    pub memory: u64,
-    pub peak_memory: u64,
+struct Size {
+    objects: usize,
+    /// Until no credential is new any longer.
+    cold: Duration,
+    resync: Duration,
+    memory: u64,
+    peak_memory: u64,
 }
 
 impl Size {
-    pub fn new(fleet: &Fleet, cold: &Cold, rest: &Rest) -> Self {
-        Self {
-            objects: fleet.objects,
-            cold: rest.first,
-            resync: rest.processor,
-            memory: rest.memory,
-            peak_memory: cold.peak_memory,
-        }
-    }
-
     fn per_object(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1000.0 / self.objects as f64
     }
 }
 
-/// A fleet of another size, from nothing to converged and started again.
-pub async fn size(objects: usize, resync: Duration) -> Result<Size> {
+/// Fleets of these sizes, one after the other, each in a lab of its own.
+pub async fn measure(report: &mut Report, mut objects: Vec<usize>, resync: Duration) -> Result<()> {
+    objects.sort_unstable();
+    let mut sizes = Vec::new();
+    for objects in objects {
+        sizes.push(size(objects, resync).await?);
+    }
+    tell(report, &sizes);
+    Ok(())
+}
+
+/// From nothing to converged and started again.
+async fn size(objects: usize, resync: Duration) -> Result<Size> {
     let fleet = Fleet::of("fleet", objects);
     let stage = Stage::set(&[]).await?;
     let (operator, cold) = cold::converge(&stage, &fleet).await?;
@@ -51,11 +50,17 @@ pub async fn size(objects: usize, resync: Duration) -> Result<Size> {
     );
     let (_operator, rest) = rest::observe(&stage, &fleet, operator, resync, 2).await?;
     println!("  {objects} objects: {}", rest.resync);
-    Ok(Size::new(&fleet, &cold, &rest))
+    Ok(Size {
+        objects,
+        cold: rest.first,
+        resync: rest.processor,
+        memory: rest.memory,
+        peak_memory: cold.peak_memory,
+    })
 }
 
 /// The sizes, smallest first.
-pub fn report(report: &mut Report, sizes: &[Size]) {
+fn tell(report: &mut Report, sizes: &[Size]) {
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     for size in sizes {
         let goal = match size.objects {

@@ -1,11 +1,11 @@
-//! Azure's documented throttle, and another cluster that writes to the same identities.
+//! Another cluster that writes to the same identities, with Azure's documented throttle and without.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use lab::AzureRequest;
+use lab::{Azure, AzureRequest, Operator};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -19,75 +19,18 @@ use crate::{
 /// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations#throttling-limits>
 const BURST: f64 = 4.0;
 const RATE: f64 = 0.25;
-/// Credentials that the other cluster writes to each identity.
+/// Credentials of the other cluster on each identity.
 const THEIRS: usize = 4;
+/// How long a write is in the way of others.
+const WINDOW: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub async fn measure(report: &mut Report) -> Result<()> {
-    let stage = Stage::set(&["--write-window-ms", "100"]).await?;
-    let fleet = Fleet::of("throttled", 16);
-    fleet.prepare(&stage.lab, &stage.client).await?;
-    stage
-        .lab
-        .emulator()
-        .config(&json!({ "throttle": true }))
-        .await?;
-    fleet.apply(&stage.client).await?;
-
-    let start = Timestamp::now();
-    let operator = stage.operator("5m").await?;
-    let ours = async {
-        let began = Instant::now();
-        while fleet.ready(&stage.client).await? < fleet.objects {
-            anyhow::ensure!(
-                began.elapsed() < LIMIT,
-                "not all are ready:\n{}",
-                lab::tail(&operator.log(), 20)
-            );
-            sleep(Duration::from_secs(1)).await;
-        }
-        anyhow::Ok(())
-    };
-    let azure = stage.lab.azure().await?;
-    let mut identities: Vec<String> = fleet.members().map(|member| member.identity).collect();
-    identities.dedup();
-    let theirs = try_join_all(identities.iter().map(|identity| {
-        let azure = &azure;
-        async move {
-            for n in 0..THEIRS {
-                let subject = format!("system:serviceaccount:elsewhere:account-{n}");
-                let name = format!("theirs-{n}");
-                let issuer = "https://oidc.example/other/";
-                while azure
-                    .put_credential(identity, &name, issuer, &subject)
-                    .await
-                    .is_err()
-                {
-                    sleep(Duration::from_secs(1)).await;
-                }
-            }
-            anyhow::Ok(())
-        }
-    }));
-    tokio::try_join!(ours, theirs)?;
-
-    let mut puts = stage.lab.emulator().requests(0).await?;
-    puts.retain(|put| put.operation.as_deref() == Some("credential.put"));
-    let done = |put: &AzureRequest| put.status < 300;
-    let of = |status: u16| {
-        puts.iter()
-            .filter(|put| put.is_operators() && put.status == status)
-            .count()
-    };
-    let last = puts
-        .iter()
-        .rev()
-        .find(|put| done(put))
-        .context("nothing was written")?;
-    let last: Timestamp = last.time.as_str().unwrap_or_default().parse()?;
-    let seconds = last.duration_since(start).as_secs_f64();
-    let written = puts.iter().filter(|put| done(put)).count();
-    let let_through = identities.len() as f64 * (BURST + RATE * seconds);
+    let throttled = Contest::hold(true).await?;
+    let written = throttled.puts(|put| put.status < 300);
+    let seconds = throttled.time.as_secs_f64();
+    let let_through = throttled.identities as f64 * (BURST + RATE * seconds);
     report.add(
         "Azure's documented throttle and a second writer: credentials ÷ what the throttle lets through",
         written as f64 / let_through,
@@ -95,11 +38,124 @@ pub async fn measure(report: &mut Report) -> Result<()> {
         Some(Goal::AtLeast(0.9)),
         format!(
             "{written} in {seconds:.0} s on {} identities, {:.0} a minute; of the operator's PUTs {} were put off by 429, {} by 409",
-            identities.len(),
+            throttled.identities,
             written as f64 * 60.0 / seconds,
-            of(429),
-            of(409),
+            throttled.refused(429),
+            throttled.refused(409),
         ),
     );
+    // With the throttle, 429 ends each storm of 409s.
+    let free = Contest::hold(false).await?;
+    let theirs = free.puts(|put| !put.is_operators() && put.status < 300);
+    ensure!(theirs > 0, "the other cluster wrote nothing");
+    report.add(
+        "a second writer without the throttle: the operator's PUTs that were put off by 409 ÷ writes of the other cluster",
+        free.refused(409) as f64 / theirs as f64,
+        "",
+        // One finds it in the way, and another one looks whether it still is.
+        Some(Goal::AtMost(2.0)),
+        format!(
+            "{} ÷ {theirs} in {:.0} s, each in the way for {} ms",
+            free.refused(409),
+            free.time.as_secs_f64(),
+            WINDOW.as_millis(),
+        ),
+    );
+    Ok(())
+}
+
+/// Two clusters at the same identities.
+struct Contest {
+    identities: usize,
+    /// From the start of the operator to the last write.
+    time: Duration,
+    puts: Vec<AzureRequest>,
+}
+
+impl Contest {
+    async fn hold(is_throttled: bool) -> Result<Self> {
+        let window = WINDOW.as_millis().to_string();
+        let stage = Stage::set(&["--write-window-ms", &window]).await?;
+        let fleet = Fleet::of("contested", 16);
+        fleet.prepare(&stage.lab, &stage.client).await?;
+        let emulator = stage.lab.emulator();
+        emulator
+            .config(&json!({ "throttle": is_throttled }))
+            .await?;
+        fleet.apply(&stage.client).await?;
+
+        let start = Timestamp::now();
+        let operator = stage.operator("5m").await?;
+        let ours = ready(&stage, &fleet, &operator);
+        let azure = stage.lab.azure().await?;
+        let mut identities: Vec<String> = fleet.members().map(|member| member.identity).collect();
+        identities.dedup();
+        let theirs = |writes, again| {
+            let identities = identities.iter();
+            try_join_all(identities.map(|identity| write_theirs(&azure, identity, writes, again)))
+        };
+        if is_throttled {
+            tokio::try_join!(ours, theirs(THEIRS, SECOND))?;
+        } else {
+            // They are in the way as long as there is somebody.
+            tokio::select! {
+                ours = ours => ours?,
+                theirs = theirs(usize::MAX, SECOND / 200) => drop(theirs?),
+            }
+        }
+
+        let mut puts = emulator.requests(0).await?;
+        puts.retain(|put| put.operation.as_deref() == Some("credential.put"));
+        let last = puts.iter().rfind(|put| put.status < 300);
+        let last = last.context("nothing was written")?;
+        let last: Timestamp = last.time.as_str().unwrap_or_default().parse()?;
+        Ok(Self {
+            identities: identities.len(),
+            time: last.duration_since(start).unsigned_abs(),
+            puts,
+        })
+    }
+
+    fn puts(&self, are_meant: impl Fn(&AzureRequest) -> bool) -> usize {
+        self.puts.iter().filter(|put| are_meant(put)).count()
+    }
+
+    /// How many of the operator's were refused like this.
+    fn refused(&self, status: u16) -> usize {
+        self.puts(|put| put.is_operators() && put.status == status)
+    }
+}
+
+async fn ready(stage: &Stage, fleet: &Fleet, operator: &Operator) -> Result<()> {
+    let began = Instant::now();
+    while fleet.ready(&stage.client).await? < fleet.objects {
+        ensure!(
+            began.elapsed() < LIMIT,
+            "not all are ready:\n{}",
+            lab::tail(&operator.log(), 20)
+        );
+        sleep(SECOND).await;
+    }
+    Ok(())
+}
+
+/// So many writes of the other cluster to one identity; what was refused is written again.
+async fn write_theirs(
+    azure: &Azure<'_>,
+    identity: &str,
+    writes: usize,
+    again: Duration,
+) -> Result<()> {
+    for n in 0..writes {
+        let account = n % THEIRS;
+        let subject = format!("system:serviceaccount:elsewhere:account-{account}");
+        let name = format!("theirs-{account}");
+        let issuer = "https://oidc.example/other/";
+        let put = || azure.put_credential(identity, &name, issuer, &subject);
+        while put().await.is_err() {
+            sleep(again).await;
+        }
+        sleep(3 * WINDOW).await;
+    }
     Ok(())
 }
