@@ -245,6 +245,7 @@ fn unusual_installs_are_found_by_labels_and_other_accounts_by_name_or_selector()
         )
         .await;
         until_found(&world, &accounts([("etl-a", &[]), ("flow-runner", &[])])).await;
+        world.until("prod", "Ready", "True", "Done").await;
 
         // One that comes later is found, too.
         world
@@ -331,6 +332,8 @@ fn what_was_recognised_once_is_not_exchanged_for_a_neighbour() {
         world.release(&["scheduler"]).await;
         world.until("prod", "Ready", "True", "Done").await;
         until_found(&world, &each("airflow", &["scheduler"])).await;
+        let touched: Vec<String> = world.annotations().await.into_keys().collect();
+        assert_eq!(touched, ["airflow-scheduler"]);
     });
 }
 
@@ -377,6 +380,9 @@ fn other_charts_with_airflow_in_their_names_are_not_airflow() {
         world
             .until("prod", "Ready", "False", "AirflowNotFound")
             .await;
-        assert!(world.annotations().await.is_empty());
+        // An Airflow that comes later tells that the account was seen.
+        world.release(&["scheduler"]).await;
+        world.until("prod", "Ready", "True", "Done").await;
+        assert_eq!(found(&world).await, each("airflow", &["scheduler"]));
     });
 }

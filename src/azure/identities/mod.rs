@@ -259,7 +259,7 @@ impl Identities {
             match attempt? {
                 Attempt::Written => return Ok(()),
                 Attempt::PutOff(error) if error.kind == AzureErrorKind::ConcurrentWrite => {
-                    let wait = busy.mul_f64(rand::random_range(0.5..1.5));
+                    let wait = busy.mul_f64(rand::random_range(0.5..1.5)).min(BUSY.1);
                     if Instant::now() + wait > give_up {
                         return Err(error);
                     }

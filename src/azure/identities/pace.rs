@@ -11,12 +11,16 @@ const DOCUMENTED: Duration = Duration::from_secs(4);
 const SLOWEST: Duration = Duration::from_secs(60);
 /// After so long without a request Azure's allowance is full again.
 const RESTED: Duration = Duration::from_secs(60);
+/// Waits that Azure may name before one request passes: another cluster may have come first meanwhile.
+const TAKEN_AT_ITS_WORD: u32 = 2;
 
 /// The pace of one kind of request to one identity.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     interval: Duration,
     next: Option<Instant>,
+    /// Refusals since the last request that passed.
+    refused: u32,
 }
 
 impl Pace {
@@ -46,16 +50,16 @@ impl Pace {
             self.interval.mul_f64(0.95).max(DOCUMENTED)
         };
         self.next = Some(sent + self.interval);
+        self.refused = 0;
     }
 
-    /// Azure asked to slow down. Only where it does not say for how long, that has to be found out: with another
-    /// cluster at the same identity, whoever guesses beside what Azure says leaves unused what it would let through.
+    /// Azure asked to slow down. How long it asks to wait is taken at its word as long as that helps: where another
+    /// cluster writes, too, a wider interval would leave unused what Azure lets through.
     pub fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
-        self.interval = if retry_after.is_some() {
-            self.interval.max(DOCUMENTED)
-        } else {
-            self.interval.mul_f64(1.25).clamp(DOCUMENTED, SLOWEST)
-        };
+        self.refused = self.refused.saturating_add(1);
+        let is_helped = retry_after.is_some() && self.refused <= TAKEN_AT_ITS_WORD;
+        let wider = if is_helped { 1.0 } else { 1.25 };
+        self.interval = self.interval.mul_f64(wider).clamp(DOCUMENTED, SLOWEST);
         self.next = Some(now + retry_after.unwrap_or(self.interval));
     }
 }
@@ -87,15 +91,28 @@ mod tests {
     }
 
     #[test]
-    fn however_often_azure_says_how_long_to_wait_its_documented_pace_is_kept_afterwards() {
-        let start = Instant::now();
+    fn as_long_as_it_helps_to_wait_as_azure_asks_its_documented_pace_is_kept_afterwards() {
+        let now = Instant::now();
         let mut pace = Pace::default();
         for _ in 0..9 {
-            pace.throttled(Some(SECOND), start);
+            pace.throttled(Some(SECOND), now);
+            pace.throttled(Some(SECOND), now);
+            assert_eq!(pace.wait(now), SECOND);
+            pace.passed(now);
+            assert_eq!(pace.wait(now), DOCUMENTED);
         }
-        assert_eq!(pace.wait(start), SECOND);
-        pace.passed(start + SECOND);
-        assert_eq!(pace.wait(start + SECOND), DOCUMENTED);
+    }
+
+    #[test]
+    fn an_azure_that_refuses_again_and_again_whatever_it_says_is_written_to_less_often() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        for _ in 0..3 {
+            pace.throttled(Some(SECOND), now);
+        }
+        assert_eq!(pace.wait(now), SECOND);
+        pace.passed(now);
+        assert!(pace.wait(now) > DOCUMENTED);
     }
 
     #[test]

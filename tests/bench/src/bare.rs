@@ -48,6 +48,7 @@ pub struct Bare {
 /// What the bare client knows of an identity; one write at a time is all that Azure takes.
 #[derive(Default)]
 struct Identity {
+    listed: OnceCell<()>,
     client_id: OnceCell<String>,
     turn: Mutex<()>,
 }
@@ -98,11 +99,13 @@ impl Bare {
         status: &AirflowWorkloadIdentityStatus,
     ) -> Result<Duration> {
         let work = async |member: Member, identity: Arc<Identity>| {
-            let client_id = self.client_id(&member, &identity).await?;
+            // Known already, and any is as long.
+            let client_id = status.client_id.as_deref().context("no client ID")?;
+            self.list(&member, &identity).await?;
             self.status(&member, &begun(status)).await?;
             let account = &member.accounts(fleet.accounts + 1)[fleet.accounts];
             self.federate(&member, account, &identity).await?;
-            self.annotate(&member, account, &client_id).await?;
+            self.annotate(&member, account, client_id).await?;
             self.status(&member, status).await?;
             Ok(())
         };
@@ -185,11 +188,19 @@ impl Bare {
         self.ask(Method::PUT, &path, Some(&body)).await.map(drop)
     }
 
+    /// The credentials of an identity, once for all its objects.
+    async fn list(&self, member: &Member, identity: &Identity) -> Result<()> {
+        let read = async || {
+            let list = format!("{}/federatedIdentityCredentials", member.identity);
+            self.ask(Method::GET, &list, None).await.map(drop)
+        };
+        identity.listed.get_or_try_init(read).await.copied()
+    }
+
     /// The identity itself and its credentials, once for all its objects.
     async fn client_id(&self, member: &Member, identity: &Identity) -> Result<String> {
         let read = async || {
-            let list = format!("{}/federatedIdentityCredentials", member.identity);
-            self.ask(Method::GET, &list, None).await?;
+            self.list(member, identity).await?;
             let found = self.ask(Method::GET, &member.identity, None).await?;
             let client_id = found["properties"]["clientId"].as_str();
             anyhow::Ok(

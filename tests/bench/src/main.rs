@@ -19,7 +19,7 @@ use figures::{account, by_hand, cold, growth, latency, rest, throttle};
 use fleet::Fleet;
 use report::Report;
 
-/// Of converged fleets, whatever their size.
+/// The same for all sizes, since what the process takes by itself goes by the time.
 const RESYNC: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -33,7 +33,7 @@ struct Args {
     /// Sizes of fleets, to see how cost grows.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000, 10_000])]
     sizes: Vec<usize>,
-    /// Of operator and bare client, in turns.
+    /// In each of which operator and bare client take turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Objects that the bare client works on at a time.
@@ -86,5 +86,5 @@ async fn main() -> Result<()> {
     println!("\n{}", report.table());
     report.write(&args.report)?;
     println!("The same as JSON: {}", args.report.display());
-    Ok(())
+    report.all_met()
 }

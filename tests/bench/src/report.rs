@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 /// One line of the table.
@@ -61,7 +61,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// The table, as it is in docs/performance.md.
+    /// The table.
     pub fn table(&self) -> String {
         let mut table = String::from("| figure | measured | goal | |\n|---|---|---|---|\n");
         for figure in &self.figures {
@@ -69,6 +69,15 @@ impl Report {
             table.push('\n');
         }
         table
+    }
+
+    /// An error that names the goals that were not met.
+    pub fn all_met(&self) -> Result<()> {
+        let missed = self.figures.iter();
+        let missed = missed.filter(|figure| figure.is_met == Some(false));
+        let missed: Vec<_> = missed.map(|figure| figure.name.as_str()).collect();
+        ensure!(missed.is_empty(), "not met: {}", missed.join("; "));
+        Ok(())
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {

@@ -63,7 +63,7 @@ pub async fn measure(report: &mut Report, objects: usize, ours: f64) -> Result<(
     let seconds: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
     let each = seconds / objects as f64;
     report.add(
-        "the same done as the guide does it, one object after the other: time ÷ ours",
+        "objects done as the guide does it, one after the other: time ÷ ours",
         each / ours,
         "",
         Some(Goal::AtLeast(10.0)),

@@ -16,8 +16,8 @@ use crate::{
     stage::Stage,
 };
 
-/// Longest wait for all to be ready.
-const ROUNDS: usize = 100;
+/// How often it may have been quiet before all is ready.
+const ATTEMPTS: usize = 100;
 
 /// What became of a fleet.
 pub struct Cold {
@@ -36,7 +36,7 @@ pub async fn converge(stage: &Stage, fleet: &Fleet) -> Result<(Operator, Cold)> 
     let start = Timestamp::now();
     // Nothing is looked at again before all is ready.
     let operator = stage.operator("15m").await?;
-    for _ in 0..ROUNDS {
+    for _ in 0..ATTEMPTS {
         trail.until_quiet().await?;
         if fleet.ready(&stage.client).await? == fleet.objects {
             break;
@@ -98,8 +98,8 @@ pub async fn measure(
         let stage = Stage::set(&[]).await?;
         let (operator, cold) = converge(&stage, fleet).await?;
         let status = status_of_first(&stage, fleet).await?;
-        let bare = Bare::new(&bare_stage.lab, bare_stage.client.clone()).await?;
-        let bare = bare.converge(fleet, at_once, &status).await?;
+        let client = Bare::new(&bare_stage.lab, bare_stage.client.clone()).await?;
+        let bare = client.converge(fleet, at_once, &status).await?;
         println!(
             "  {:.2} s, the bare client {:.2} s; {}",
             cold.time.as_secs_f64(),

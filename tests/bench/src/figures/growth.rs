@@ -28,13 +28,14 @@ impl Size {
 }
 
 /// Fleets of these sizes, one after the other, each in a lab of its own.
-pub async fn measure(report: &mut Report, mut objects: Vec<usize>, resync: Duration) -> Result<()> {
-    objects.sort_unstable();
-    let mut sizes = Vec::new();
-    for objects in objects {
-        sizes.push(size(objects, resync).await?);
+pub async fn measure(report: &mut Report, mut sizes: Vec<usize>, resync: Duration) -> Result<()> {
+    sizes.sort_unstable();
+    sizes.dedup();
+    let mut measured = Vec::new();
+    for objects in sizes {
+        measured.push(size(objects, resync).await?);
     }
-    tell(report, &sizes);
+    tell(report, &measured);
     Ok(())
 }
 
@@ -100,26 +101,26 @@ fn tell(report: &mut Report, sizes: &[Size]) {
             Some(Goal::AtMost(1.0)),
             detail,
         );
-    }
-    // Without what the process takes by itself, which weighs most where objects are few.
-    let further = sizes.windows(2).map(|pair| {
-        let more = pair[1].cold.saturating_sub(pair[0].cold).as_secs_f64() * 1000.0;
-        let between = format!("{} to {}", pair[0].objects, pair[1].objects);
-        (between, more / (pair[1].objects - pair[0].objects) as f64)
-    });
-    let further: Vec<(String, f64)> = further.collect();
-    if let [first, .., last] = &further[..] {
-        let each = further.iter();
-        let each = each.map(|(between, each)| format!("{each:.2} ms from {between}"));
-        report.add(
-            format!(
-                "processor time for each further object, cold: {} ÷ {}",
-                last.0, first.0
-            ),
-            last.1 / first.1,
-            "",
-            None,
-            each.collect::<Vec<_>>().join(", "),
-        );
+        // Without what the process takes by itself, which weighs most where objects are few.
+        let further = sizes.windows(2).map(|pair| {
+            let more = time(&pair[1]).saturating_sub(time(&pair[0])).as_secs_f64() * 1000.0;
+            let between = format!("{} to {}", pair[0].objects, pair[1].objects);
+            (between, more / (pair[1].objects - pair[0].objects) as f64)
+        });
+        let further: Vec<(String, f64)> = further.collect();
+        if let [first, .., last] = &further[..] {
+            let each = further.iter();
+            let each = each.map(|(between, each)| format!("{each:.2} ms from {between}"));
+            report.add(
+                format!(
+                    "processor time for each further object, {what}: {} ÷ {}",
+                    last.0, first.0
+                ),
+                last.1 / first.1,
+                "",
+                None,
+                each.collect::<Vec<_>>().join(", "),
+            );
+        }
     }
 }

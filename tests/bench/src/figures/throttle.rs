@@ -46,17 +46,17 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     );
     // With the throttle, 429 ends each storm of 409s.
     let free = Contest::hold(false).await?;
-    let theirs = free.puts(|put| !put.is_operators() && put.status < 300);
-    ensure!(theirs > 0, "the other cluster wrote nothing");
+    let refused = free.refused(409);
+    ensure!(refused > 0, "the second writer was never in the way");
+    let theirs = free.theirs();
     report.add(
         "a second writer without the throttle: the operator's PUTs that were put off by 409 ÷ writes of the other cluster",
-        free.refused(409) as f64 / theirs as f64,
+        refused as f64 / theirs as f64,
         "",
         // One finds it in the way, and another one looks whether it still is.
         Some(Goal::AtMost(2.0)),
         format!(
-            "{} ÷ {theirs} in {:.0} s, each in the way for {} ms",
-            free.refused(409),
+            "{refused} ÷ {theirs} in {:.0} s, each in the way for {} ms",
             free.time.as_secs_f64(),
             WINDOW.as_millis(),
         ),
@@ -90,17 +90,19 @@ impl Contest {
         let azure = stage.lab.azure().await?;
         let mut identities: Vec<String> = fleet.members().map(|member| member.identity).collect();
         identities.dedup();
-        let theirs = |writes, again| {
-            let identities = identities.iter();
-            try_join_all(identities.map(|identity| write_theirs(&azure, identity, writes, again)))
+        let theirs = |writes, between, again| {
+            let each = identities.iter();
+            let each = each.map(|identity| write_theirs(&azure, identity, writes, between, again));
+            try_join_all(each)
         };
         if is_throttled {
-            tokio::try_join!(ours, theirs(THEIRS, SECOND))?;
+            let theirs = theirs(THEIRS, 15 * SECOND, SECOND);
+            tokio::try_join!(ours, theirs)?;
         } else {
             // They are in the way as long as there is somebody.
             tokio::select! {
                 ours = ours => ours?,
-                theirs = theirs(usize::MAX, SECOND / 200) => drop(theirs?),
+                theirs = theirs(usize::MAX, 3 * WINDOW, WINDOW / 20) => drop(theirs?),
             }
         }
 
@@ -118,6 +120,18 @@ impl Contest {
 
     fn puts(&self, are_meant: impl Fn(&AzureRequest) -> bool) -> usize {
         self.puts.iter().filter(|put| are_meant(put)).count()
+    }
+
+    /// What the other cluster wrote from the operator's first write to its last.
+    fn theirs(&self) -> usize {
+        let puts = &self.puts;
+        let first = puts.iter().position(AzureRequest::is_operators);
+        let last = puts.iter().rposition(AzureRequest::is_operators);
+        let (Some(first), Some(last)) = (first, last) else {
+            return 0;
+        };
+        let theirs = puts[first..last].iter().filter(|put| !put.is_operators());
+        theirs.filter(|put| put.status < 300).count()
     }
 
     /// How many of the operator's were refused like this.
@@ -144,6 +158,7 @@ async fn write_theirs(
     azure: &Azure<'_>,
     identity: &str,
     writes: usize,
+    between: Duration,
     again: Duration,
 ) -> Result<()> {
     for n in 0..writes {
@@ -155,7 +170,7 @@ async fn write_theirs(
         while put().await.is_err() {
             sleep(again).await;
         }
-        sleep(3 * WINDOW).await;
+        sleep(between).await;
     }
     Ok(())
 }
