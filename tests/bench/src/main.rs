@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use figures::{account, by_hand, cold, growth, latency, rest, throttle};
+use figures::{by_hand, cold, growth, latency, rest, throttle};
 use fleet::Fleet;
 use report::Report;
 
@@ -67,14 +67,11 @@ async fn main() -> Result<()> {
     }
     if is_asked(Part::Fleet) {
         let fleet = Fleet::of("fleet", args.objects);
-        let mut converged = cold::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
+        let converged = cold::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
         let each = converged.time.as_secs_f64() / args.objects as f64;
-        let (operator, seen) =
-            rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
+        let seen = rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
         rest::report(&mut report, &fleet, &seen);
-        converged.operator = operator;
-        account::measure(&mut report, &fleet, &converged, args.at_once).await?;
-        drop(converged);
+        drop(converged.stage);
         by_hand::measure(&mut report, 8, each).await?;
     }
     if is_asked(Part::Throttle) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::Api;
 use lab::Operator;
 
+use super::account;
 use crate::{
     bare::Bare,
     calls::{Calls, Trail, lower_bound},
@@ -70,16 +71,16 @@ pub async fn status_of_first(
         .context("it has no status")
 }
 
-/// A converged fleet, and a second lab with the same fleet as the bare client left it.
+/// A converged fleet.
 pub struct Converged {
     pub operator: Operator,
     pub stage: Stage,
-    pub bare: Stage,
     /// What the operator took in the median round.
     pub time: Duration,
 }
 
-/// Measures operator and bare client in turns, each in a fresh lab; returns the last of both.
+/// Measures operator and bare client in turns, each in a fresh lab: from nothing, and then with one account more.
+/// Returns the last that the operator has converged.
 pub async fn measure(
     report: &mut Report,
     fleet: &Fleet,
@@ -88,6 +89,7 @@ pub async fn measure(
 ) -> Result<Converged> {
     let mut times = Vec::new();
     let mut calls = Vec::new();
+    let mut added = Vec::new();
     let mut last = None;
     for _ in 0..rounds.max(1) {
         drop(last.take());
@@ -112,11 +114,12 @@ pub async fn measure(
             bare,
         ));
         calls.push(cold.calls);
-        last = Some((operator, stage, bare_stage));
+        added.push(account::add(&stage, &bare_stage, fleet, at_once).await?);
+        last = Some((operator, stage));
     }
     times.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (ratio, time, bare_time) = times[times.len() / 2];
-    let (operator, stage, bare) = last.context("no round")?;
+    let (operator, stage) = last.context("no round")?;
     let most = calls.iter().max_by_key(|calls| calls.total());
     let most = most.context("no round")?;
 
@@ -146,10 +149,10 @@ pub async fn measure(
             bare_time.as_secs_f64()
         ),
     );
+    account::report(report, fleet, added);
     Ok(Converged {
         operator,
         stage,
-        bare,
         time,
     })
 }

@@ -49,7 +49,7 @@ async fn size(objects: usize, resync: Duration) -> Result<Size> {
         cold.time.as_secs_f64(),
         cold.calls
     );
-    let (_operator, rest) = rest::observe(&stage, &fleet, operator, resync, 2).await?;
+    let rest = rest::observe(&stage, &fleet, operator, resync, 2).await?;
     println!("  {objects} objects: {}", rest.resync);
     Ok(Size {
         objects,

@@ -39,7 +39,7 @@ pub async fn observe(
     mut before: Operator,
     resync: Duration,
     rounds: u32,
-) -> Result<(Operator, Rest)> {
+) -> Result<Rest> {
     sleep(SETTLES).await;
     let first = before.processor_time()?;
     before.stop().await?;
@@ -85,7 +85,7 @@ pub async fn observe(
         lists > 0.5,
         "it looked at each identity {lists:.2} times in a resync"
     );
-    let rest = Rest {
+    Ok(Rest {
         memory: operator.memory()?,
         ready,
         restart,
@@ -94,8 +94,7 @@ pub async fn observe(
         writes: calls.writes(),
         lists,
         resync: format!("in {rounds} resyncs of {} s: {calls}", resync.as_secs()),
-    };
-    Ok((operator, rest))
+    })
 }
 
 pub fn report(report: &mut Report, fleet: &Fleet, rest: &Rest) {
