@@ -57,9 +57,9 @@ impl Pace {
     /// cluster writes, too, a wider interval would leave unused what Azure lets through.
     pub fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
         self.refused = self.refused.saturating_add(1);
-        let is_helped = retry_after.is_some() && self.refused <= TAKEN_AT_ITS_WORD;
-        let wider = if is_helped { 1.0 } else { 1.25 };
-        self.interval = self.interval.mul_f64(wider).clamp(DOCUMENTED, SLOWEST);
+        let is_trusted = retry_after.is_some() && self.refused <= TAKEN_AT_ITS_WORD;
+        let growth = if is_trusted { 1.0 } else { 1.25 };
+        self.interval = self.interval.mul_f64(growth).clamp(DOCUMENTED, SLOWEST);
         self.next = Some(now + retry_after.unwrap_or(self.interval));
     }
 }

@@ -1,8 +1,10 @@
 //! Many objects: teams with a namespace and an identity each, a grant for each team, and in each namespace some
 //! objects with ServiceAccounts of their own.
 
-use airflow_workload_identity::api::{AirflowWorkloadIdentity, AzureIdentityGrant};
-use anyhow::Result;
+use airflow_workload_identity::api::{
+    AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus, AzureIdentityGrant,
+};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
@@ -174,6 +176,14 @@ impl Fleet {
             namespace.is_some_and(|namespace| namespace.starts_with(&prefix))
         });
         Ok(ours.filter(|object| is_ready(object)).count())
+    }
+
+    /// The status of its first object.
+    pub async fn status_of_first(&self, client: &Client) -> Result<AirflowWorkloadIdentityStatus> {
+        let first = self.members().next().context("an empty fleet")?;
+        let api: Api<AirflowWorkloadIdentity> = Api::namespaced(client.clone(), &first.namespace);
+        let status = api.get(&first.name).await?.status;
+        status.context("it has no status")
     }
 }
 

@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use figures::{by_hand, cold, growth, latency, rest, throttle};
+use figures::{by_hand, growth, latency, rest, rounds, throttle};
 use fleet::Fleet;
 use report::Report;
 
@@ -67,7 +67,7 @@ async fn main() -> Result<()> {
     }
     if is_asked(Part::Fleet) {
         let fleet = Fleet::of("fleet", args.objects);
-        let converged = cold::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
+        let converged = rounds::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
         let each = converged.time.as_secs_f64() / args.objects as f64;
         let seen = rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
         rest::report(&mut report, &fleet, &seen);
@@ -78,7 +78,8 @@ async fn main() -> Result<()> {
         throttle::measure(&mut report).await?;
     }
     if is_asked(Part::Growth) {
-        growth::measure(&mut report, args.sizes, RESYNC).await?;
+        let sizes = growth::measure(args.sizes, RESYNC).await?;
+        growth::report(&mut report, &sizes);
     }
     println!("\n{}", report.table());
     report.write(&args.report)?;

@@ -12,7 +12,6 @@ use kube::{
 };
 use serde_json::json;
 
-use super::cold::status_of_first;
 use crate::{
     bare::Bare,
     calls::{Calls, Trail},
@@ -44,7 +43,7 @@ pub async fn add(stage: &Stage, other: &Stage, fleet: &Fleet, at_once: usize) ->
     let ours = end.duration_since(start).unsigned_abs();
     let calls = trail.calls().await?.clone();
 
-    let status = status_of_first(stage, &more).await?;
+    let status = more.status_of_first(&stage.client).await?;
     let client = Bare::new(&other.lab, other.client.clone()).await?;
     let start = Timestamp::now();
     // As the operator does: while they are still being changed.

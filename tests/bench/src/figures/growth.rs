@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a fleet of one size costs.
-struct Size {
+pub struct Size {
     objects: usize,
     /// Until no credential is new any longer.
     cold: Duration,
@@ -28,15 +28,14 @@ impl Size {
 }
 
 /// Fleets of these sizes, one after the other, each in a lab of its own.
-pub async fn measure(report: &mut Report, mut sizes: Vec<usize>, resync: Duration) -> Result<()> {
+pub async fn measure(mut sizes: Vec<usize>, resync: Duration) -> Result<Vec<Size>> {
     sizes.sort_unstable();
     sizes.dedup();
     let mut measured = Vec::new();
     for objects in sizes {
         measured.push(size(objects, resync).await?);
     }
-    tell(report, &measured);
-    Ok(())
+    Ok(measured)
 }
 
 /// From nothing to converged and started again.
@@ -61,7 +60,7 @@ async fn size(objects: usize, resync: Duration) -> Result<Size> {
 }
 
 /// The sizes, smallest first.
-fn tell(report: &mut Report, sizes: &[Size]) {
+pub fn report(report: &mut Report, sizes: &[Size]) {
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     for size in sizes {
         let goal = match size.objects {

@@ -6,4 +6,5 @@ pub mod cold;
 pub mod growth;
 pub mod latency;
 pub mod rest;
+pub mod rounds;
 pub mod throttle;
