@@ -2,14 +2,16 @@
 //! behind one proxy and one operator.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use airflow_workload_identity::api::AzureIdentityGrant;
 use axum::http::Method;
 use futures::{FutureExt, future::join_all};
+use kube::{Api, ResourceExt, api::ListParams};
 use lab::{
     Lab, LabOptions, Operator, OperatorOptions,
     proxy::{Fate, Proxy, Seen},
@@ -240,7 +242,7 @@ async fn check_granted(sign_in: SignIn, targets: Vec<Arc<Target>>, begin: Begin,
             operator: &operator,
         });
     }
-    let since = Since::now(&proxy);
+    let since = Since::now(&proxy, lab).await;
     let objects = cases.iter().map(Case::object).collect();
     apply(lab, objects).await;
     let since = if begin == Begin::Before {
@@ -252,7 +254,7 @@ async fn check_granted(sign_in: SignIn, targets: Vec<Arc<Target>>, begin: Begin,
                 .map(|case| case.until("the first account is served", Case::serves_worker)),
         )
         .await;
-        let since = Since::now(&proxy);
+        let since = Since::now(&proxy, lab).await;
         for target in &targets {
             faults.begin(target);
         }
@@ -306,15 +308,25 @@ fn grant(targets: &[Arc<Target>]) -> Value {
 struct Since {
     number: usize,
     at: Instant,
+    grants: BTreeSet<String>,
 }
 
 impl Since {
-    fn now(proxy: &Proxy) -> Self {
+    async fn now(proxy: &Proxy, lab: &Lab) -> Self {
         Self {
             number: proxy.seen().len(),
             at: Instant::now(),
+            grants: grants(lab).await,
         }
     }
+}
+
+/// All grants, each as it is now.
+async fn grants(lab: &Lab) -> BTreeSet<String> {
+    let api: Api<AzureIdentityGrant> = Api::all(lab.client().await.unwrap());
+    let all = api.list_metadata(&ListParams::default()).await.unwrap();
+    let version = |grant| ResourceExt::resource_version(&grant).unwrap();
+    all.items.into_iter().map(version).collect()
 }
 
 /// A row in the making.
@@ -348,8 +360,14 @@ impl Case<'_> {
         let lasted = since.at.elapsed();
         let hits = self.hits(since);
         self.faults.end(self.target.row);
-        println!("{name}: {hits} in {lasted:.0?}");
-        assert!(hits <= *most, "{name}: asked {hits} times in {lasted:?}");
+        // Each grant of another test has all objects looked at.
+        let changed = grants(self.world.lab).await;
+        let changed = changed.symmetric_difference(&since.grants).count();
+        println!("{name}: {hits} in {lasted:.0?}, {changed} grants");
+        assert!(
+            hits <= most + changed,
+            "{name}: asked {hits} times in {lasted:?}, with {changed} other grants"
+        );
 
         if begin == Begin::AtTheEnd {
             self.until("it is gone", async |case| {
