@@ -67,7 +67,7 @@ fuzz: ## feed every parser what nobody expects, SECONDS=60 each; takes a nightly
 	    target/fuzz/corpus/$$target tests/fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -timeout=10 -dict=tests/fuzz/words.dict; done
 
 .PHONY: bench
-bench: tools control-plane ## measure what the operator costs; ONLY=latency,fleet,throttle,growth a part of it
+bench: tools control-plane ## measure what the operator costs; ONLY=latency,fleet,shapes,throttle,growth a part of it
 	@tests/python/venv conformance tests/conformance/requirements.txt >/dev/null
 	cargo build --release --package airflow-workload-identity --package azure-emulator --package bench --bins
 	@$(or $(CARGO_TARGET_DIR),target)/release/bench $(if $(ONLY),--only $(ONLY))

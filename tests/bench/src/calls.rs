@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
 use lab::{AuditEntry, AzureRequest, Lab, parse_audit_log};
 use tokio::time::sleep;
@@ -27,8 +27,12 @@ const LIMIT: Duration = Duration::from_secs(1800);
 pub struct Calls {
     pub kubernetes: BTreeMap<String, usize>,
     pub azure: BTreeMap<String, usize>,
+    /// How often the credentials of each identity were listed.
+    pub lists: BTreeMap<String, usize>,
     /// News about objects: told apart, since they change nothing.
     pub events: usize,
+    /// Looks at the Lease of its replicas, and renewals of it: told apart, since they go by the time.
+    pub lease: usize,
 }
 
 impl Calls {
@@ -42,6 +46,23 @@ impl Calls {
 
     pub fn azure(&self) -> usize {
         self.azure.values().sum()
+    }
+
+    pub fn of(&self, kind: &str) -> usize {
+        let count = self.kubernetes.get(kind).or(self.azure.get(kind));
+        count.copied().unwrap_or_default()
+    }
+
+    /// That all this was done: whoever leaves something out is not quick.
+    ///
+    /// # Errors
+    /// What was not done as often.
+    pub fn ensure(&self, least: &[(&str, usize)]) -> Result<()> {
+        for (kind, least) in least {
+            let count = self.of(kind);
+            ensure!(count >= *least, "only {count} of {least} {kind}");
+        }
+        Ok(())
     }
 
     /// Those that would change something.
@@ -62,7 +83,7 @@ impl fmt::Display for Calls {
         for (kind, count) in self.kubernetes.iter().chain(&self.azure) {
             write!(f, "{count} {kind}, ")?;
         }
-        write!(f, "{} events", self.events)
+        write!(f, "{} events, {} of the Lease", self.events, self.lease)
     }
 }
 
@@ -167,6 +188,10 @@ impl<'lab> Trail<'lab> {
             self.last_event = self.last_event.max(at);
             return Ok(());
         }
+        if entry.resource == "leases" {
+            self.calls.lease += 1;
+            return Ok(());
+        }
         if entry.is_write() {
             self.last_write = self.last_write.max(at);
         }
@@ -186,6 +211,9 @@ impl<'lab> Trail<'lab> {
             return;
         }
         let kind = request.operation.clone().unwrap_or_default();
+        if kind == "credential.list" && request.status < 400 {
+            *self.calls.lists.entry(request.path.clone()).or_default() += 1;
+        }
         let kind = if request.status >= 400 {
             format!("{kind} ({})", request.status)
         } else {

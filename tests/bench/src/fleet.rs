@@ -60,6 +60,12 @@ impl Fleet {
         }
     }
 
+    /// What it is, in words.
+    pub fn title(&self) -> String {
+        let (objects, accounts, identities) = (self.objects, self.accounts, self.identities());
+        format!("{objects} objects × {accounts} accounts over {identities} identities")
+    }
+
     pub fn identities(&self) -> usize {
         self.objects.div_ceil(self.sharing)
     }

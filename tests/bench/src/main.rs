@@ -15,7 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use figures::{by_hand, growth, latency, rest, rounds, throttle};
+use figures::{by_hand, growth, latency, rest, rounds, shapes, throttle};
 use fleet::Fleet;
 use report::Report;
 
@@ -48,11 +48,13 @@ struct Args {
 enum Part {
     Latency,
     Fleet,
-    Growth,
+    Shapes,
     Throttle,
+    Growth,
 }
 
-#[tokio::main]
+// On one thread, as the operator is.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     let mut report = Report {
@@ -61,28 +63,38 @@ async fn main() -> Result<()> {
         figures: Vec::new(),
     };
     println!("{}", report.machine);
-    let is_asked = |part| args.only.is_empty() || args.only.contains(&part);
-    if is_asked(Part::Latency) {
-        latency::measure(&mut report, 200).await?;
-    }
-    if is_asked(Part::Fleet) {
-        let fleet = Fleet::of("fleet", args.objects);
-        let converged = rounds::measure(&mut report, &fleet, args.rounds, args.at_once).await?;
-        let each = converged.time.as_secs_f64() / args.objects as f64;
-        let seen = rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
-        rest::report(&mut report, &fleet, &seen);
-        drop(converged.stage);
-        by_hand::measure(&mut report, 8, each).await?;
-    }
-    if is_asked(Part::Throttle) {
-        throttle::measure(&mut report).await?;
-    }
-    if is_asked(Part::Growth) {
-        let sizes = growth::measure(args.sizes, RESYNC).await?;
-        growth::report(&mut report, &sizes);
-    }
+    let measured = measure(&args, &mut report).await;
+    // What was measured before something failed is not lost.
     println!("\n{}", report.table());
     report.write(&args.report)?;
     println!("The same as JSON: {}", args.report.display());
+    measured?;
     report.all_met()
+}
+
+async fn measure(args: &Args, report: &mut Report) -> Result<()> {
+    let is_asked = |part| args.only.is_empty() || args.only.contains(&part);
+    if is_asked(Part::Latency) {
+        latency::measure(report, 200).await?;
+    }
+    if is_asked(Part::Fleet) {
+        let fleet = Fleet::of("fleet", args.objects);
+        let converged = rounds::measure(report, &fleet, args.rounds, args.at_once).await?;
+        let each = converged.time.as_secs_f64() / args.objects as f64;
+        let seen = rest::observe(&converged.stage, &fleet, converged.operator, RESYNC, 3).await?;
+        rest::report(report, &fleet, &seen);
+        drop(converged.stage);
+        by_hand::measure(report, 8, each).await?;
+    }
+    if is_asked(Part::Shapes) {
+        shapes::measure(report, args.objects).await?;
+    }
+    if is_asked(Part::Throttle) {
+        throttle::measure(report).await?;
+    }
+    if is_asked(Part::Growth) {
+        let sizes = growth::measure(&args.sizes, RESYNC).await?;
+        growth::report(report, &sizes);
+    }
+    Ok(())
 }

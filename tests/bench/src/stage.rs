@@ -31,6 +31,8 @@ impl Stage {
     pub async fn operator(&self, resync: &str) -> Result<Operator> {
         let options = OperatorOptions {
             resync: resync.into(),
+            // As it is installed.
+            extra_args: vec!["--leader-election".into()],
             ..OperatorOptions::default()
         };
         self.lab.start_operator(&self.awi, options).await

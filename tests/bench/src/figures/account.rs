@@ -1,8 +1,8 @@
 //! One more account for every object of a converged fleet.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use airflow_workload_identity::api::AirflowWorkloadIdentity;
+use airflow_workload_identity::api::{AirflowWorkloadIdentity, AirflowWorkloadIdentityStatus};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -16,72 +16,60 @@ use crate::{
     bare::Bare,
     calls::{Calls, Trail},
     fleet::Fleet,
-    report::{Goal, Report},
     stage::Stage,
 };
 
-/// What it took the operator and the bare client.
-pub struct Added {
-    ours: Duration,
-    bare: Duration,
-    calls: Calls,
-}
-
-/// Both have converged on `fleet`, each in its stage.
-pub async fn add(stage: &Stage, other: &Stage, fleet: &Fleet, at_once: usize) -> Result<Added> {
-    let more = Fleet {
-        accounts: fleet.accounts + 1,
-        ..fleet.clone()
-    };
+/// Until the operator has done it for `fleet`, on which it has converged.
+pub async fn by_operator(
+    stage: &Stage,
+    fleet: &Fleet,
+    at_once: usize,
+) -> Result<(Duration, Calls)> {
     let mut trail = Trail::begin(&stage.lab).await?;
     let start = Timestamp::now();
-    patch_all(&stage.client, &more, at_once).await?;
+    patch_all(&stage.client, &more(fleet), at_once).await?;
     trail.until_quiet().await?;
     let ready = fleet.ready(&stage.client).await?;
     ensure!(ready == fleet.objects, "only {ready} are ready");
     let end = trail.last_write.context("it wrote nothing")?;
-    let ours = end.duration_since(start).unsigned_abs();
     let calls = trail.calls().await?.clone();
-
-    let status = more.status_of_first(&stage.client).await?;
-    let client = Bare::new(&other.lab, other.client.clone()).await?;
-    let start = Timestamp::now();
-    // As the operator does: while they are still being changed.
-    tokio::try_join!(
-        patch_all(&other.client, &more, at_once),
-        client.add_account(fleet, at_once, &status),
-    )?;
-    let bare = Timestamp::now().duration_since(start).unsigned_abs();
-    println!(
-        "  one account more: {:.2} s, the bare client {:.2} s; {calls}",
-        ours.as_secs_f64(),
-        bare.as_secs_f64()
+    let statuses = "patch airflowworkloadidentities/status";
+    calls.ensure(&[
+        (statuses, 2 * fleet.objects),
+        ("patch serviceaccounts", fleet.objects),
+        ("credential.put", fleet.objects),
+    ])?;
+    ensure!(
+        calls.of(statuses) < 3 * fleet.objects,
+        "this machine is too slow: the status of each object was due once more meanwhile, since it is two minutes \
+         old; fewer --objects help"
     );
-    Ok(Added { ours, bare, calls })
+    Ok((end.duration_since(start).unsigned_abs(), calls))
 }
 
-pub fn report(report: &mut Report, fleet: &Fleet, mut rounds: Vec<Added>) {
-    let ratio = |added: &Added| added.ours.as_secs_f64() / added.bare.as_secs_f64();
-    rounds.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
-    let Some(median) = rounds.get(rounds.len() / 2) else {
-        return;
-    };
-    report.add(
-        format!(
-            "one account more for each of {} objects: time until all are federated ÷ bare client",
-            fleet.objects
-        ),
-        ratio(median),
-        "",
-        Some(Goal::AtMost(1.1)),
-        format!(
-            "{:.1} s ÷ {:.1} s, median of {}: {}",
-            median.ours.as_secs_f64(),
-            median.bare.as_secs_f64(),
-            rounds.len(),
-            median.calls
-        ),
-    );
+/// Until `bare` has done it.
+pub async fn by_bare(
+    stage: &Stage,
+    bare: &Bare,
+    fleet: &Fleet,
+    at_once: usize,
+    status: &AirflowWorkloadIdentityStatus,
+) -> Result<Duration> {
+    let more = more(fleet);
+    let start = Instant::now();
+    // As the operator does: while they are still being changed.
+    tokio::try_join!(
+        patch_all(&stage.client, &more, at_once),
+        bare.add_account(fleet, at_once, status),
+    )?;
+    Ok(start.elapsed())
+}
+
+fn more(fleet: &Fleet) -> Fleet {
+    Fleet {
+        accounts: fleet.accounts + 1,
+        ..fleet.clone()
+    }
 }
 
 async fn patch_all(client: &Client, fleet: &Fleet, at_once: usize) -> Result<()> {

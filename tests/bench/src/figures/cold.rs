@@ -45,9 +45,17 @@ pub async fn converge(stage: &Stage, fleet: &Fleet) -> Result<(Operator, Cold)> 
         lab::tail(&operator.log(), 20)
     );
     let end = trail.last_write.context("it wrote nothing")?;
+    let calls = trail.calls().await?.clone();
+    calls.ensure(&[
+        ("patch airflowworkloadidentities", fleet.objects),
+        ("patch airflowworkloadidentities/status", 2 * fleet.objects),
+        ("patch serviceaccounts", fleet.credentials()),
+        ("create secrets", fleet.objects),
+        ("credential.put", fleet.credentials()),
+    ])?;
     let cold = Cold {
         time: end.duration_since(start).unsigned_abs(),
-        calls: trail.calls().await?.clone(),
+        calls,
         peak_memory: operator.peak_memory()?,
     };
     Ok((operator, cold))

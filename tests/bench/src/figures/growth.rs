@@ -18,7 +18,10 @@ pub struct Size {
     cold: Duration,
     resync: Duration,
     memory: u64,
-    peak_memory: u64,
+    /// Of the process that found it cold: in the end, and at most.
+    first_memory: (u64, u64),
+    /// That it published until all were ready.
+    events: usize,
 }
 
 impl Size {
@@ -28,7 +31,8 @@ impl Size {
 }
 
 /// Fleets of these sizes, one after the other, each in a lab of its own.
-pub async fn measure(mut sizes: Vec<usize>, resync: Duration) -> Result<Vec<Size>> {
+pub async fn measure(sizes: &[usize], resync: Duration) -> Result<Vec<Size>> {
+    let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
     sizes.dedup();
     let mut measured = Vec::new();
@@ -55,7 +59,8 @@ async fn size(objects: usize, resync: Duration) -> Result<Size> {
         cold: rest.first,
         resync: rest.processor,
         memory: rest.memory,
-        peak_memory: cold.peak_memory,
+        first_memory: (rest.first_memory, cold.peak_memory),
+        events: cold.calls.events,
     })
 }
 
@@ -76,7 +81,11 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
             mebibytes(size.memory),
             "MiB",
             goal,
-            format!("RSS; {:.0} MiB at most, cold", mebibytes(size.peak_memory)),
+            format!(
+                "RSS; of the process that found them cold {:.0} MiB, {:.0} at most",
+                mebibytes(size.first_memory.0),
+                mebibytes(size.first_memory.1)
+            ),
         );
     }
     for (what, time) in [
@@ -86,7 +95,12 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
         let each = sizes
             .iter()
             .map(|size| format!("{:.2} ms at {}", size.per_object(time(size)), size.objects));
-        let detail = each.collect::<Vec<_>>().join(", ");
+        let mut detail = each.collect::<Vec<_>>().join(", ");
+        if what == "cold" {
+            let events = sizes.iter().map(|size| size.events.to_string());
+            let events = events.collect::<Vec<_>>().join(", ");
+            detail = format!("{detail}; with {events} Events");
+        }
         let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else {
             return;
         };
@@ -117,7 +131,8 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
                 ),
                 last.1 / first.1,
                 "",
-                None,
+                // One, but for what lies between one run and the next.
+                Some(Goal::AtMost(1.2)),
                 each.collect::<Vec<_>>().join(", "),
             );
         }

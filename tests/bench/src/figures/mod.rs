@@ -7,4 +7,5 @@ pub mod growth;
 pub mod latency;
 pub mod rest;
 pub mod rounds;
+pub mod shapes;
 pub mod throttle;
