@@ -12,7 +12,9 @@ pub const PAGES: usize = SLOW * 50;
 pub const BUSY: usize = 26;
 /// Four seconds and more lie between.
 pub const PACED: usize = 8;
+/// As often as Entra says, for half a minute.
+pub const ASKED: usize = 36;
 /// As Azure says twice, and then four seconds and more lie between.
-pub const ASKED: usize = 10;
+pub const ASKED_TWICE: usize = 10;
 /// It was done: what is looked at again is there.
 pub const ONCE: usize = 1;

@@ -9,7 +9,7 @@ use super::{
         Told::{Nothing, Ready},
         check_applications,
     },
-    bounds::{ASKED, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
+    bounds::{ASKED_TWICE, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
     fates::{
         another_shape, conflict, cut_short, elsewhere_in_graph, garbage, gateway_timeout, hang,
         html, huge, internal_error, redirect, reset, stalled, throttled, throttled_for_a_second,
@@ -52,7 +52,7 @@ static ROWS: &[Row] = &[
     Row { name: "wire-graph-list-409", hits: list, fate: conflict, told: Ready("AzureBusy", "409"), most: BACKOFF },
     Row { name: "wire-graph-list-503", hits: list, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
     Row { name: "wire-graph-list-429", hits: list, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
-    Row { name: "wire-graph-list-429-second", hits: list, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED },
+    Row { name: "wire-graph-list-429-second", hits: list, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED_TWICE },
     Row { name: "wire-graph-list-endless", hits: list, fate: without_end_in_graph, told: Ready("AzureRefused", "does not end"), most: PAGES },
     Row { name: "wire-graph-list-elsewhere", hits: list, fate: elsewhere_in_graph, told: Ready("AzureRefused", "not followed"), most: SLOW },
     Row { name: "wire-graph-list-huge", hits: list, fate: huge, told: Ready("AzureUnavailable", "longer than"), most: BACKOFF },
@@ -70,7 +70,7 @@ static ROWS: &[Row] = &[
     Row { name: "wire-graph-upsert-504", hits: upsert, fate: gateway_timeout, told: Ready("AzureUnavailable", "504"), most: BACKOFF },
     Row { name: "wire-graph-upsert-409", hits: upsert, fate: conflict, told: Ready("AzureBusy", "409"), most: BUSY },
     Row { name: "wire-graph-upsert-429", hits: upsert, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
-    Row { name: "wire-graph-upsert-429-second", hits: upsert, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED },
+    Row { name: "wire-graph-upsert-429-second", hits: upsert, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED_TWICE },
     Row { name: "wire-graph-upsert-huge", hits: upsert, fate: huge, told: Ready("AzureUnavailable", "longer than"), most: BACKOFF },
 ];
 
@@ -84,7 +84,7 @@ static DELETES: &[Row] = &[
     Row { name: "wire-graph-delete-html", hits: delete, fate: html, told: Ready("Deleting", "502"), most: BACKOFF },
     Row { name: "wire-graph-delete-409", hits: delete, fate: conflict, told: Ready("Deleting", "409"), most: BUSY },
     Row { name: "wire-graph-delete-429", hits: delete, fate: throttled, told: Ready("Deleting", "pause"), most: PACED },
-    Row { name: "wire-graph-delete-429-second", hits: delete, fate: throttled_for_a_second, told: Ready("Deleting", "pause"), most: ASKED },
+    Row { name: "wire-graph-delete-429-second", hits: delete, fate: throttled_for_a_second, told: Ready("Deleting", "pause"), most: ASKED_TWICE },
 ];
 
 #[test]
