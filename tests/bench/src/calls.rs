@@ -48,6 +48,7 @@ impl Calls {
         self.azure.values().sum()
     }
 
+    /// How many there were of one kind.
     pub fn of(&self, kind: &str) -> usize {
         let count = self.kubernetes.get(kind).or(self.azure.get(kind));
         count.copied().unwrap_or_default()

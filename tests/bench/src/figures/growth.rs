@@ -88,19 +88,20 @@ pub fn report(report: &mut Report, sizes: &[Size]) {
             ),
         );
     }
-    for (what, time) in [
-        ("cold", (|size| size.cold) as fn(&Size) -> Duration),
-        ("per resync", |size| size.resync),
+    let events = sizes.iter().map(|size| size.events.to_string());
+    let events = events.collect::<Vec<_>>().join(", ");
+    for (what, time, besides) in [
+        (
+            "cold",
+            (|size| size.cold) as fn(&Size) -> Duration,
+            format!("; with {events} Events"),
+        ),
+        ("per resync", |size| size.resync, String::new()),
     ] {
         let each = sizes
             .iter()
             .map(|size| format!("{:.2} ms at {}", size.per_object(time(size)), size.objects));
-        let mut detail = each.collect::<Vec<_>>().join(", ");
-        if what == "cold" {
-            let events = sizes.iter().map(|size| size.events.to_string());
-            let events = events.collect::<Vec<_>>().join(", ");
-            detail = format!("{detail}; with {events} Events");
-        }
+        let detail = each.collect::<Vec<_>>().join(", ") + &besides;
         let (Some(first), Some(last)) = (sizes.first(), sizes.last()) else {
             return;
         };
