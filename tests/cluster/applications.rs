@@ -87,7 +87,7 @@ fn airflow_signs_in_as_an_application_and_what_others_wrote_stays() {
             .graph(Method::POST, &path(&app, None), Some(&foreign))
             .await
             .unwrap();
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.prod(spec(&world, &app)).await;
 
         // Deny by default; nobody learns whether there is such an application.

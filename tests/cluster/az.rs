@@ -132,7 +132,10 @@ fn what_the_operator_writes_az_lists_and_what_az_wrote_the_operator_recognises()
         assert_eq!(az.list(&world), by_guide);
         az.guides_loop(&world);
         assert_eq!(az.list(&world), by_guide, "the loop changes nothing");
-        world.until("prod", "Ready", "True", "Done").await;
+        world
+            .ready(json!({ "federation": { "credentialName": "airflow", "deletionPolicy": "Retain" } }))
+            .await;
+        assert_eq!(az.list(&world), by_guide, "nor does what it has made");
     });
 }
 

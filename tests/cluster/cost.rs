@@ -75,7 +75,8 @@ fn every_request_is_one_that_it_takes() {
         for name in ["a", "b"] {
             world.account(name, &json!({})).await;
         }
-        // The issuer is known from now on, and the accounts have long been seen.
+        world.heard().await;
+        // The issuer is known from now on.
         world.ready(spec(&three[..1])).await;
 
         let (audited, azure) = mark(&lab).await;

@@ -60,7 +60,7 @@ fn a_healthy_installation_is_found_healthy_and_what_is_done_to_it_is_found() {
     run(async {
         let world = pods::world("doctor").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         pods::run_in(&world, 2).await;
         world.ready(json!({})).await;
         let person = Person::new(&world).await;
@@ -211,7 +211,7 @@ fn without_operator_webhook_and_policy_each_is_found_and_what_nobody_repairs() {
         let person = {
             let world = World::of(&lab, &operator, "sick").await;
             world.grant(json!({})).await;
-            world.release(&["scheduler", "worker"]).await;
+            world.installed(&["scheduler", "worker"]).await;
             pods::run_in(&world, 2).await;
             world.ready(json!({})).await;
             let person = Person::new(&world).await;

@@ -400,7 +400,7 @@ fn an_identity_made_again_behind_a_failed_write_is_read_again() {
         world.ready(json!({})).await;
         let emulator = world.lab.emulator();
         let fault = json!({
-            "operation": "credential.put", "pathContains": world.identity, "times": 1,
+            "operation": "credential.put", "pathContains": world.identity, "times": 2,
             "status": 403, "code": "AuthorizationFailed", "message": "no", "action": "respond",
         });
         emulator.fault(&fault).await.unwrap();

@@ -48,7 +48,7 @@ async fn with_foreign_credentials<'a>(
             .unwrap();
     }
     world.grant(json!({})).await;
-    world.release(components).await;
+    world.installed(components).await;
     world
 }
 

@@ -56,6 +56,7 @@ async fn installed_in(namespace: &str, file: &str) -> World<'static> {
     let apply = format!("apply -f {}", path.display());
     world.kubectl(&apply).await.unwrap();
     world.grant(json!({})).await;
+    world.heard().await;
     world
 }
 
@@ -201,6 +202,7 @@ fn of_two_airflows_one_has_to_be_named_unless_one_was_there_first() {
         let second = lab::repository().join("tests/cluster/installs/bitnami-celery.yaml");
         let apply = format!("apply -f {}", second.display());
         world.kubectl(&apply).await.unwrap();
+        world.heard().await;
 
         let mut late = world.object("late", json!({}));
         late["spec"]["airflow"] = json!({});

@@ -71,7 +71,7 @@ fn a_rotated_issuer_moves_every_credential_and_leaves_none_behind() {
         let names = {
             let world = World::of(&lab, &operator, "rotated").await;
             world.grant(json!({})).await;
-            world.release(&["scheduler", "worker"]).await;
+            world.installed(&["scheduler", "worker"]).await;
             world.ready(json!({})).await;
             // Those of another cluster are none of ours, whatever the name.
             let theirs = "https://oidc.example/theirs/";

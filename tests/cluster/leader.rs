@@ -192,7 +192,7 @@ fn a_leader_that_was_paused_in_the_middle_of_a_write_takes_nothing_back_when_it_
         let mut first = replica(&lab).await;
         let world = World::of(&lab, &first, "paused").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         let one = json!({ "airflow": { "components": ["worker"] } });
         world.ready(one).await;
         let second = replica(&lab).await;
@@ -310,7 +310,7 @@ fn a_leader_that_was_stopped_for_longer_than_its_lease_has_one_call_in_flight_an
         let mut first = behind(&one, &lab).await;
         let world = World::of(&lab, &first, "stopped").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world
             .ready(json!({ "airflow": { "components": ["worker"] } }))
             .await;

@@ -148,7 +148,7 @@ fn whatever_holds_a_deletion_is_told_and_one_annotation_lets_go() {
         let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "let-go").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.ready(json!({})).await;
         let lock = json!({ "scope": world.identity });
         world.lab.emulator().lock(&lock).await.unwrap();

@@ -33,7 +33,7 @@ fn each_effect_and_each_turn_of_an_object_is_one_line() {
         };
         let operator = lab.start_operator(awi(), options).await.unwrap();
         let world = World::of(&lab, &operator, "logged").await;
-        world.release(&["worker"]).await;
+        world.installed(&["worker"]).await;
         world.prod(json!({})).await;
         world.until("prod", "Ready", "False", "NotGranted").await;
         // Some resyncs that bring nothing new; and until whatever an operator before this one sent would have arrived.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::too_many_lines, reason = "tables")]
 
+mod heard;
 mod world;
 
 mod airflow;

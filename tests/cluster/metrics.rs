@@ -26,7 +26,7 @@ fn each_identity_tells_how_many_credentials_it_carries_whoever_wrote_them() {
         let url = format!("{}/metrics", operator.url().await.unwrap());
         let world = World::of(&lab, &operator, "measured").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world.ready(json!({})).await;
 
         let metric = format!(
@@ -41,7 +41,7 @@ fn each_identity_tells_how_many_credentials_it_carries_whoever_wrote_them() {
             assert!(text.ends_with("# EOF\n"), "{text}");
             value(&text, &metric)
         };
-        assert_eq!(scrape().await, Some(2.0));
+        world.becomes(Some(2.0), scrape).await;
 
         let azure = world.azure().await;
         azure

@@ -73,7 +73,7 @@ fn each_panel_of_the_dashboard_shows_something_and_each_rule_is_evaluated() {
         let leader = lab.start_operator(awi(), options.clone()).await.unwrap();
         let world = World::of(&lab, &leader, "watched").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world.ready(json!({})).await;
         let follower = lab.start_operator(awi(), options).await.unwrap();
 

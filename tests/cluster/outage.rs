@@ -17,7 +17,7 @@ fn azure_down() {
         let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "azure-down").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world.ready(json!({})).await;
 
         let down = json!({ "operation": "*", "status": 503, "code": "ServiceUnavailable", "message": "down", "action": "respond" });
@@ -61,7 +61,7 @@ fn api_server_gone_for_a_minute() {
         let (lab, operator) = own(often()).await;
         let world = World::of(&lab, &operator, "no-api-server").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world.ready(json!({})).await;
         let name = world.credential_name("airflow-worker");
 

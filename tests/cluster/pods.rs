@@ -150,16 +150,16 @@ fn one_object_gives_the_pods_of_airflow_token_and_connections_and_nobody_elses()
     run(async {
         let world = world("pods").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.account("other", &json!({})).await;
         world.workload("statsd", "airflow", "other").await;
         run_in(&world, 4).await;
 
         world.ready(json!({})).await;
+        let all = "(3): airflow-scheduler-";
         let message = world
-            .until("prod", "PodsInjected", "False", "PodsOutdated")
+            .until_told("prod", "PodsInjected", "False", "PodsOutdated", all)
             .await;
-        assert!(message.contains("(3): airflow-scheduler-"), "{message}");
         do_as_told(&world, &message).await;
         world.until("prod", "PodsInjected", "True", "Done").await;
 
@@ -188,7 +188,7 @@ fn one_object_gives_the_pods_of_airflow_token_and_connections_and_nobody_elses()
 fn a_namespace_without_an_object_is_left_alone() {
     run(async {
         let world = world("pods-neighbour").await;
-        world.release(&["scheduler"]).await;
+        world.installed(&["scheduler"]).await;
         run_in(&world, 1).await;
         assert!(is_untouched(&running(&world).await[0]));
     });
@@ -242,7 +242,7 @@ fn a_hook_in_a_pod_as_it_was_admitted_gets_an_access_token() {
     run(async {
         let world = world("pods-eye").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world
             .ready(json!({ "connections": [{ "id": "lake", "wasb": { "account": "acct" } }] }))
             .await;
@@ -311,9 +311,11 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         };
         world.grant(json!({})).await;
         world.release(&["scheduler", "worker"]).await;
+        run_in(&world, 2).await;
         world.ready(json!({})).await;
+        let both = "deployment/airflow-scheduler statefulset/airflow-worker";
         let message = world
-            .until("prod", "PodsInjected", "False", "PodsOutdated")
+            .until_told("prod", "PodsInjected", "False", "PodsOutdated", both)
             .await;
         // Pods of the first seconds may have started before.
         tokio::time::sleep(std::time::Duration::from_secs(6)).await;
@@ -406,6 +408,7 @@ fn workloads_are_restarted_once_per_change_and_helm_sees_nothing_to_undo() {
             world.lab.helm(&args).await.unwrap();
         };
         helm("install").await;
+        world.heard().await;
         run_in(&world, 2).await;
         let is = |scheduler: i64, worker: i64| {
             BTreeMap::from([
@@ -421,6 +424,7 @@ fn workloads_are_restarted_once_per_change_and_helm_sees_nothing_to_undo() {
             .becomes(is(2, 2), async || generations(&world).await)
             .await;
         world.until("prod", "PodsInjected", "True", "Done").await;
+        run_in(&world, 2).await;
 
         // The same again: what runs the pods stays as it is, and so do they.
         let before: BTreeSet<_> = names(&running(&world).await);

@@ -22,7 +22,7 @@ fn a_write_in_flight_is_finished_and_recorded_and_none_begins_after_it() {
         let mut operator = lab.start_operator(awi(), options).await.unwrap();
         let world = World::of(&lab, &operator, "shutdown").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.prod(json!({})).await;
         // Recorded ahead of the first write.
         world

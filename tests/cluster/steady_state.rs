@@ -15,7 +15,7 @@ fn five_resyncs_write_nothing_and_list_each_identity_once_each() {
         let (lab, operator) = own(options).await;
         let world = World::of(&lab, &operator, "steady").await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.ready(json!({})).await;
         // Two more objects of the same identity.
         for name in ["b", "c"] {
@@ -25,8 +25,15 @@ fn five_resyncs_write_nothing_and_list_each_identity_once_each() {
                 .unwrap();
             world.until(name, "Ready", "True", "Done").await;
         }
-        // Events and the store's own echo of the last writes.
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        // A pod that comes late is told of, too.
+        for (name, accounts) in [("prod", "(3): "), ("b", "(1): "), ("c", "(1): ")] {
+            world
+                .until_told(name, "PodsInjected", "False", "PodsOutdated", accounts)
+                .await;
+        }
+        // Events and the store's own echo of the last writes; and the first list that has the credentials, after which
+        // the identity is read once more.
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
 
         let operator = |entry: &lab::AuditEntry| {
             entry

@@ -10,7 +10,7 @@ use crate::world::{World, all, run};
 fn without_a_grant_nothing_happens_and_the_message_is_the_grant() {
     run(async {
         let world = World::bare("no-grant").await;
-        world.release(&["scheduler", "worker"]).await;
+        world.installed(&["scheduler", "worker"]).await;
         world.prod(json!({})).await;
         let message = world.until("prod", "Granted", "False", "NotGranted").await;
         world.until("prod", "Ready", "False", "NotGranted").await;
@@ -168,7 +168,7 @@ fn a_grant_in_a_message_can_be_applied_whatever_the_namespace_is_called() {
 fn a_grant_that_comes_and_goes_ends_in_what_it_says_last() {
     run(async {
         let world = World::bare("flickering").await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.prod(json!({})).await;
         let delete = ["delete", "aig", "flickering"];
         for round in 0..5 {
@@ -177,6 +177,10 @@ fn a_grant_that_comes_and_goes_ends_in_what_it_says_last() {
             tokio::time::sleep(Duration::from_millis(round * 60)).await;
             world.lab.kubectl(&delete).await.unwrap();
         }
+        // A spec of which it has heard nothing yet: it was not granted before the first round, either.
+        world
+            .prod(json!({ "federation": { "deletionPolicy": "Delete" }, "pods": { "connections": "None" } }))
+            .await;
         world.until("prod", "Granted", "False", "NotGranted").await;
         world
             .becomes(Vec::new(), async || world.federated().await)

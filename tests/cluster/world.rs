@@ -83,11 +83,11 @@ pub struct World<'a> {
 
 impl World<'static> {
     /// In the shared lab: the namespace `name` with an identity of the same name, granted, and
-    /// an Airflow release `airflow` with scheduler, triggerer and worker.
+    /// an Airflow release `airflow` with scheduler, triggerer and worker, of which the operator has heard.
     pub async fn new(name: &str) -> Self {
         let world = Self::bare(name).await;
         world.grant(json!({})).await;
-        world.release(&["scheduler", "triggerer", "worker"]).await;
+        world.installed(&["scheduler", "triggerer", "worker"]).await;
         world
     }
 
@@ -161,22 +161,40 @@ impl<'a> World<'a> {
 
     /// Accounts and workloads of release `airflow`, as the official chart lays them out.
     pub async fn release(&self, components: &[&str]) {
-        for component in components {
+        let of_each = components.iter().flat_map(|component| {
             let account = format!("airflow-{component}");
-            self.account(&account, &labels("airflow", component)).await;
-            self.workload(component, "airflow", &account).await;
-        }
+            [
+                self.account_manifest(&account, &labels("airflow", component)),
+                self.workload_manifest(component, "airflow", &account),
+            ]
+        });
+        self.apply(&list(of_each)).await.unwrap();
+    }
+
+    /// The same, and the operator has heard of it.
+    pub async fn installed(&self, components: &[&str]) {
+        self.release(components).await;
+        self.heard().await;
     }
 
     pub async fn account(&self, name: &str, labels: &Value) {
-        let account = json!({
-            "apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": { "name": name, "namespace": self.ns, "labels": labels },
-        });
+        let account = self.account_manifest(name, labels);
         self.apply(&account).await.unwrap();
     }
 
     pub async fn workload(&self, component: &str, release: &str, account: &str) {
+        let workload = self.workload_manifest(component, release, account);
+        self.apply(&workload).await.unwrap();
+    }
+
+    fn account_manifest(&self, name: &str, labels: &Value) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": { "name": name, "namespace": self.ns, "labels": labels },
+        })
+    }
+
+    fn workload_manifest(&self, component: &str, release: &str, account: &str) -> Value {
         let kind = if component == "worker" {
             "StatefulSet"
         } else {
@@ -194,7 +212,7 @@ impl<'a> World<'a> {
         if kind == "StatefulSet" {
             workload["spec"]["serviceName"] = json!(component);
         }
-        self.apply(&workload).await.unwrap();
+        workload
     }
 
     /// The object `name` with the test's identity, and `spec` merged over the smallest one.
@@ -231,7 +249,19 @@ impl<'a> World<'a> {
     /// Waits until a condition, of the current generation and after a whole pass, has this status
     /// and reason; returns its message.
     pub async fn until(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
-        let what = format!("{name}: {type_}={status} {reason}");
+        self.until_told(name, type_, status, reason, "").await
+    }
+
+    /// The same where one reason has several messages, some of which come first: waits for the one with these words.
+    pub async fn until_told(
+        &self,
+        name: &str,
+        type_: &str,
+        status: &str,
+        reason: &str,
+        words: &str,
+    ) -> String {
+        let what = format!("{name}: {type_}={status} {reason} {words}");
         self.eventually(&what, async || {
             let object = self.get(name).await?;
             let whole = object.status?;
@@ -241,8 +271,8 @@ impl<'a> World<'a> {
             }
             let condition = whole.conditions.into_iter().find(|c| c.type_ == type_)?;
             let current = condition.observed_generation == object.metadata.generation;
-            (current && condition.status == status && condition.reason == reason)
-                .then_some(condition.message)
+            let is_so = condition.status == status && condition.reason == reason;
+            (current && is_so && condition.message.contains(words)).then_some(condition.message)
         })
         .await
     }
@@ -412,6 +442,11 @@ pub fn resource_id(name: &str) -> String {
     format!(
         "{SUBSCRIPTION}/resourceGroups/data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
     )
+}
+
+/// All of them as one manifest.
+pub fn list(items: impl IntoIterator<Item = Value>) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": items.into_iter().collect::<Vec<_>>() })
 }
 
 /// What the chart puts on everything that belongs to a component.

@@ -22,6 +22,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::bounds::of_a_look;
 use crate::world::{World, awi, resource_id};
 
 /// How long a fault lasts after it is told. What tries again without waiting does so hundreds of times in it.
@@ -365,7 +366,7 @@ impl Case<'_> {
         let changed = changed.symmetric_difference(&since.grants).count();
         println!("{name}: {hits} in {lasted:.0?}, {changed} grants");
         assert!(
-            hits <= most + changed,
+            hits <= most + changed * of_a_look(*most),
             "{name}: asked {hits} times in {lasted:?}, with {changed} other grants"
         );
 

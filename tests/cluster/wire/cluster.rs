@@ -89,7 +89,7 @@ static WRITES: &[Row] = &[
     Row { name: "wire-status-500", hits: status, fate: internal_error, told: Log("500"), most: TWICE },
     Row { name: "wire-status-html", hits: status, fate: html, told: Log("502"), most: TWICE },
     Row { name: "wire-secret-hang", hits: new_secret, fate: hang, told: Ready("ClusterError", "did not answer within 30s"), most: 3 },
-    Row { name: "wire-secret-cut-short", hits: new_secret, fate: cut_short, told: Nothing, most: ONCE },
+    Row { name: "wire-secret-cut-short", hits: new_secret, fate: cut_short, told: Nothing, most: SEEN_LATE },
     Row { name: "wire-secret-409", hits: new_secret, fate: conflict, told: Ready("ClusterError", "cannot write Secret"), most: BACKOFF },
     Row { name: "wire-secret-500", hits: new_secret, fate: internal_error, told: Ready("ClusterError", "500"), most: BACKOFF },
     Row { name: "wire-account-reset", hits: annotation, fate: reset, told: Ready("ClusterError", "cannot annotate"), most: BACKOFF },
