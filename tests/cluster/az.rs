@@ -135,7 +135,11 @@ fn what_the_operator_writes_az_lists_and_what_az_wrote_the_operator_recognises()
         world
             .ready(json!({ "federation": { "credentialName": "airflow", "deletionPolicy": "Retain" } }))
             .await;
-        assert_eq!(az.list(&world), by_guide, "nor does what it has made");
+        assert_eq!(
+            az.list(&world),
+            by_guide,
+            "nor is anything to be done about it"
+        );
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::{AzureRequest, Lab, LabOptions};
 use serde_json::{Value, json};
 
-use crate::world::{World, awi, often, resource_id, run};
+use crate::world::{World, awi, list, often, resource_id, run};
 
 const IDENTITIES: usize = 10;
 /// Azure's limit.
@@ -28,11 +28,10 @@ fn objects(world: &World<'_>, identities: Range<usize>, per_identity: usize) -> 
         });
         [account, object]
     };
-    let items: Vec<Value> = identities
+    let items = identities
         .flat_map(|identity| (0..per_identity).map(move |n| (identity, n)))
-        .flat_map(|(identity, n)| one(identity, n))
-        .collect();
-    json!({ "apiVersion": "v1", "kind": "List", "items": items })
+        .flat_map(|(identity, n)| one(identity, n));
+    list(items)
 }
 
 async fn granted_group(world: &World<'_>) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::{Lab, OperatorOptions};
 use serde_json::{Value, json};
 
-use crate::world::{CLIENT_ID, World, all, labels, own, resource_id, run};
+use crate::world::{CLIENT_ID, World, all, labels, list, own, resource_id, run};
 
 #[test]
 fn a_new_account_of_the_release_gets_the_identity() {
@@ -211,7 +211,7 @@ fn whoever_had_to_go_by_what_was_listed_before_a_pause_looks_again_after_it() {
                 object["spec"]["federation"] = json!({ "deletionPolicy": policy });
                 object
             };
-            json!({ "apiVersion": "v1", "kind": "List", "items": names.map(object) })
+            list(names.map(object))
         };
         world.apply(&objects("Delete")).await.unwrap();
         world
@@ -399,6 +399,7 @@ fn an_identity_made_again_behind_a_failed_write_is_read_again() {
         let world = World::new("reborn-unseen").await;
         world.ready(json!({})).await;
         let emulator = world.lab.emulator();
+        // Of one refusal nobody would hear who does not look at once.
         let fault = json!({
             "operation": "credential.put", "pathContains": world.identity, "times": 2,
             "status": 403, "code": "AuthorizationFailed", "message": "no", "action": "respond",

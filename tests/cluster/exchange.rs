@@ -54,14 +54,8 @@ async fn with_foreign_credentials<'a>(
 
 /// Waits until the condition is so, and its message says this.
 async fn until_told(world: &World<'_>, status: &str, reason: &str, part: &str) {
-    let what = format!("{CONDITION}={status} {reason} {part}");
     world
-        .eventually(&what, async || {
-            let all = world.get("prod").await?.status?.conditions;
-            let told = all.into_iter().find(|told| told.type_ == CONDITION)?;
-            let is_so = told.status == status && told.reason == reason;
-            (is_so && told.message.contains(part)).then_some(())
-        })
+        .until_told("prod", CONDITION, status, reason, part)
         .await;
 }
 

@@ -108,6 +108,7 @@ fn what_it_prints_adopts_what_the_guide_made_and_changes_nothing_else() {
             "{notes:?}"
         );
 
+        world.heard().await;
         world
             .kubectl(&format!("apply -f {}", file.display()))
             .await

@@ -72,7 +72,7 @@ async fn found(world: &World<'_>) -> Accounts {
 }
 
 /// Waits until the status says this of accounts and components: the operator may hear of an object before it hears of
-/// what was there already.
+/// the ConfigMap with the executor's pod template.
 async fn until_found(world: &World<'_>, expected: &Accounts) {
     world
         .becomes(expected.clone(), async || found(world).await)
@@ -356,15 +356,15 @@ fn a_pod_template_that_breaks_takes_nothing_from_the_workers() {
             .kubectl(r#"patch configmap prod-config --type=merge -p {"data":{"pod_template_file.yaml":"metadata:["}}"#)
             .await
             .unwrap();
+        let unreadable = "ConfigMap prod-config cannot be read";
         world
-            .eventually("the ConfigMap is named", async || {
-                let message = world
-                    .until("prod", "ServiceAccountsAnnotated", "True", "Done")
-                    .await;
-                message
-                    .contains("ConfigMap prod-config cannot be read")
-                    .then_some(())
-            })
+            .until_told(
+                "prod",
+                "ServiceAccountsAnnotated",
+                "True",
+                "Done",
+                unreadable,
+            )
             .await;
         assert_eq!(found(&world).await, expected);
         assert_eq!(world.federated().await.len(), expected.len());

@@ -188,7 +188,7 @@ fn one_object_gives_the_pods_of_airflow_token_and_connections_and_nobody_elses()
 fn a_namespace_without_an_object_is_left_alone() {
     run(async {
         let world = world("pods-neighbour").await;
-        world.installed(&["scheduler"]).await;
+        world.release(&["scheduler"]).await;
         run_in(&world, 1).await;
         assert!(is_untouched(&running(&world).await[0]));
     });

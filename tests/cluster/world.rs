@@ -83,7 +83,7 @@ pub struct World<'a> {
 
 impl World<'static> {
     /// In the shared lab: the namespace `name` with an identity of the same name, granted, and
-    /// an Airflow release `airflow` with scheduler, triggerer and worker, of which the operator has heard.
+    /// an Airflow release `airflow` with scheduler, triggerer and worker, which the operator has heard of.
     pub async fn new(name: &str) -> Self {
         let world = Self::bare(name).await;
         world.grant(json!({})).await;

@@ -36,7 +36,7 @@ use self::{
     },
     picture::{Picture, difference},
 };
-use crate::world::{World, awi, labels, resource_id, run};
+use crate::world::{World, awi, labels, list, resource_id, run};
 
 /// Random walks from each base.
 const WALKS: usize = 100;
@@ -166,8 +166,7 @@ impl<'a> Stage<'a> {
             items.push(account(&name, labels("airflow", component)));
             items.push(deployment(&name, labels("airflow", component)));
         }
-        let all = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-        self.world.apply(&all).await.unwrap();
+        self.world.apply(&list(items)).await.unwrap();
     }
 
     fn api(&self) -> Api<AirflowWorkloadIdentity> {

@@ -7,7 +7,7 @@ pub const HANGS: usize = 6;
 /// 5 and 10 seconds and more.
 pub const SLOW: usize = 4;
 /// So many pages of a list that does not end are read.
-const A_LIST: usize = 50;
+pub const A_LIST: usize = 50;
 pub const PAGES: usize = SLOW * A_LIST;
 /// For twenty seconds, with pauses that grow to five; and then again from the start.
 pub const BUSY: usize = 26;
@@ -19,8 +19,3 @@ pub const ASKED: usize = 36;
 pub const ASKED_TWICE: usize = 10;
 /// It was done: what is looked at again is there.
 pub const ONCE: usize = 1;
-
-/// How many of the requests that a row allows for are those of one look.
-pub fn of_a_look(most: usize) -> usize {
-    if most == PAGES { A_LIST } else { 1 }
-}
