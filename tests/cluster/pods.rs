@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use k8s_openapi::api::{
@@ -29,6 +30,8 @@ const VARIABLES: [&str; 4] = [
     "AZURE_TENANT_ID",
 ];
 const CONNECTIONS: &str = "prod-airflow-connections";
+/// The API server's policy hears of a status later than who reads it; pods that start before get nothing.
+const POLICY_HEARS: Duration = Duration::from_secs(6);
 
 static SHARED: OnceCell<(Lab, Operator, Node, AzureWebhook)> = OnceCell::const_new();
 
@@ -160,6 +163,7 @@ fn one_object_gives_the_pods_of_airflow_token_and_connections_and_nobody_elses()
         let message = world
             .until_told("prod", "PodsInjected", "False", "PodsOutdated", all)
             .await;
+        tokio::time::sleep(POLICY_HEARS).await;
         do_as_told(&world, &message).await;
         world.until("prod", "PodsInjected", "True", "Done").await;
 
@@ -317,12 +321,11 @@ fn what_keeps_a_new_pod_from_its_token_is_told_apart() {
         let message = world
             .until_told("prod", "PodsInjected", "False", "PodsOutdated", both)
             .await;
-        // Pods of the first seconds may have started before.
-        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        tokio::time::sleep(POLICY_HEARS).await;
         webhook("=").await;
         let restart = async || {
             // kubectl refuses a second restart within a second.
-            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            tokio::time::sleep(Duration::from_millis(1100)).await;
             do_as_told(&world, &message).await;
             for workload in ["deployment/airflow-scheduler", "statefulset/airflow-worker"] {
                 let status = format!("rollout status {workload} --timeout=10s");
@@ -441,7 +444,7 @@ fn workloads_are_restarted_once_per_change_and_helm_sees_nothing_to_undo() {
         let suspended =
             json!({ "suspend": true, "pods": { "restart": "OnChange" }, "connections": more });
         world.prod(suspended).await;
-        tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         assert_eq!(generations(&world).await, is(2, 2));
 
         world
@@ -453,7 +456,7 @@ fn workloads_are_restarted_once_per_change_and_helm_sees_nothing_to_undo() {
             .becomes(is(3, 3), async || generations(&world).await)
             .await;
         world.until("prod", "PodsInjected", "True", "Done").await;
-        tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         assert_eq!(generations(&world).await, is(3, 3));
         // One each, by the workload; the second restart counts on in the same.
         let related = "get events.events.k8s.io -o jsonpath={range.items[?(@.reason=='WorkloadRestarted')]}{.related.kind}/{.related.name},{end}";
