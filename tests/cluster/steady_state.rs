@@ -26,9 +26,9 @@ fn five_resyncs_write_nothing_and_list_each_identity_once_each() {
             world.until(name, "Ready", "True", "Done").await;
         }
         // A pod that comes late is told of, too.
-        for (name, accounts) in [("prod", "(3): "), ("b", "(1): "), ("c", "(1): ")] {
+        for (name, pods) in [("prod", "(3): "), ("b", "(1): "), ("c", "(1): ")] {
             world
-                .until_told(name, "PodsInjected", "False", "PodsOutdated", accounts)
+                .until_told(name, "PodsInjected", "False", "PodsOutdated", pods)
                 .await;
         }
         // Events and the store's own echo of the last writes; and the first list that has the credentials, after which

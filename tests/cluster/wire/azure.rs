@@ -5,7 +5,7 @@ use lab::proxy::{Fate, Seen, Side};
 
 use super::{
     bench::{Begin, OFTEN, RARELY, Row, Told, check},
-    bounds::{ASKED_TWICE, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
+    bounds::{ASKED_TWICE, BACKOFF, BUSY, ENDLESS, HANGS, ONCE, PACED, PAGES, SLOW},
     fates::{
         another_shape, conflict, cut_short, elsewhere, empty, garbage, gateway_timeout, hang, html,
         huge, in_a_circle, internal_error, no_such_page, redirect, reset, stalled, throttled,
@@ -67,8 +67,8 @@ static ROWS: &[Row] = &[
     Row { name: "wire-list-409", hits: list, fate: conflict, told: Ready("AzureBusy", "409"), most: BACKOFF },
     Row { name: "wire-list-429", hits: list, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-list-503", hits: list, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
-    Row { name: "wire-list-circle", hits: list, fate: in_a_circle, told: Ready("AzureRefused", "does not end"), most: PAGES },
-    Row { name: "wire-list-endless", hits: list, fate: without_end, told: Ready("AzureRefused", "does not end"), most: PAGES },
+    Row { name: "wire-list-circle", hits: list, fate: in_a_circle, told: Ready("AzureRefused", ENDLESS), most: PAGES },
+    Row { name: "wire-list-endless", hits: list, fate: without_end, told: Ready("AzureRefused", ENDLESS), most: PAGES },
     Row { name: "wire-list-elsewhere", hits: list, fate: elsewhere, told: Ready("AzureRefused", "not followed"), most: SLOW },
     Row { name: "wire-list-huge", hits: list, fate: huge, told: Ready("AzureUnavailable", "longer than"), most: BACKOFF },
 

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::bounds::A_LIST;
+use super::bounds::{ENDLESS, ENDLESS_PAGES};
 use crate::world::{World, awi, list, resource_id};
 
 /// How long a fault lasts after it is told. What tries again without waiting does so hundreds of times in it.
@@ -363,15 +363,15 @@ impl Case<'_> {
         let hits = self.hits(since);
         self.faults.end(self.target.row);
         // Each grant of another test has all objects looked at.
-        let a_look = match told {
-            Told::Ready(_, "does not end") => A_LIST,
+        let of_a_look = match told {
+            Told::Ready(_, ENDLESS) => ENDLESS_PAGES,
             _ => 1,
         };
         let changed = grants(self.world.lab).await;
         let changed = changed.symmetric_difference(&since.grants).count();
         println!("{name}: {hits} in {lasted:.0?}, {changed} grants");
         assert!(
-            hits <= most + changed * a_look,
+            hits <= most + changed * of_a_look,
             "{name}: asked {hits} times in {lasted:?}, with {changed} other grants"
         );
 

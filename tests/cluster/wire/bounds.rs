@@ -6,9 +6,10 @@ pub const BACKOFF: usize = 10;
 pub const HANGS: usize = 6;
 /// 5 and 10 seconds and more.
 pub const SLOW: usize = 4;
-/// So many pages of a list that does not end are read.
-pub const A_LIST: usize = 50;
-pub const PAGES: usize = SLOW * A_LIST;
+/// What is told of a list that does not end, and how many pages of it are read in one look.
+pub const ENDLESS: &str = "does not end";
+pub const ENDLESS_PAGES: usize = 50;
+pub const PAGES: usize = SLOW * ENDLESS_PAGES;
 /// For twenty seconds, with pauses that grow to five; and then again from the start.
 pub const BUSY: usize = 26;
 /// Four seconds and more lie between.

@@ -9,7 +9,7 @@ use super::{
         Told::{Nothing, Ready},
         check_applications,
     },
-    bounds::{ASKED_TWICE, BACKOFF, BUSY, HANGS, ONCE, PACED, PAGES, SLOW},
+    bounds::{ASKED_TWICE, BACKOFF, BUSY, ENDLESS, HANGS, ONCE, PACED, PAGES, SLOW},
     fates::{
         another_shape, conflict, cut_short, elsewhere_in_graph, garbage, gateway_timeout, hang,
         html, huge, internal_error, redirect, reset, stalled, throttled, throttled_for_a_second,
@@ -53,7 +53,7 @@ static ROWS: &[Row] = &[
     Row { name: "wire-graph-list-503", hits: list, fate: unavailable, told: Ready("AzureUnavailable", "503"), most: BACKOFF },
     Row { name: "wire-graph-list-429", hits: list, fate: throttled, told: Ready("AzureThrottled", "pause"), most: PACED },
     Row { name: "wire-graph-list-429-second", hits: list, fate: throttled_for_a_second, told: Ready("AzureThrottled", "pause"), most: ASKED_TWICE },
-    Row { name: "wire-graph-list-endless", hits: list, fate: without_end_in_graph, told: Ready("AzureRefused", "does not end"), most: PAGES },
+    Row { name: "wire-graph-list-endless", hits: list, fate: without_end_in_graph, told: Ready("AzureRefused", ENDLESS), most: PAGES },
     Row { name: "wire-graph-list-elsewhere", hits: list, fate: elsewhere_in_graph, told: Ready("AzureRefused", "not followed"), most: SLOW },
     Row { name: "wire-graph-list-huge", hits: list, fate: huge, told: Ready("AzureUnavailable", "longer than"), most: BACKOFF },
 
