@@ -62,7 +62,7 @@ fn each_overlay_is_taken_its_pods_are_admitted_and_applied_again_it_changes_noth
                 &deployment,
                 "-n",
                 NAMESPACE,
-                "--timeout=30s",
+                "--timeout=90s",
             ];
             lab.kubectl(&args).await.unwrap();
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use reqwest::{Client, Method, Response};
@@ -13,14 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::binaries::workspace_binary;
+use crate::control_plane::START_LIMIT;
 use crate::http;
 use crate::identities::TENANT_ID;
 use crate::outputs;
 use crate::pki::Authority;
 use crate::process::Process;
 use crate::reaper::Reaper;
-
-const START_LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Emulator {
     http: Client,

@@ -10,15 +10,17 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::PostParams;
-use kube::{Api, Client};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::{Mutex, OnceCell};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::audit::AuditEntry;
 use crate::azure::Azure;
 use crate::binaries::{Binaries, repository, tool};
-use crate::control_plane::{APISERVER, ControlPlane};
+use crate::control_plane::{APISERVER, ControlPlane, START_LIMIT};
 use crate::emulator::Emulator;
 use crate::identities::{self, ADMIN, EXCHANGE_AUDIENCE};
 use crate::kubeconfig;
@@ -365,14 +367,16 @@ impl Lab {
         let crds = crds.to_str().context("a path that is not UTF-8")?;
         self.kubectl(&["apply", "--server-side", "--kustomize", crds])
             .await?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "crd",
-            "--all",
-            "--timeout=30s",
-        ])
-        .await?;
+        // Not `kubectl wait`: it fails where a CRD has no conditions yet.
+        // <https://github.com/kubernetes/kubernetes/issues/66439>
+        let api: Api<CustomResourceDefinition> = Api::all(self.client().await?);
+        for crd in api.list(&ListParams::default()).await? {
+            let name = crd.name_any();
+            let established = await_condition(api.clone(), &name, is_crd_established());
+            timeout(START_LIMIT, Box::pin(established))
+                .await
+                .with_context(|| format!("{name} is not served after {START_LIMIT:?}"))??;
+        }
         Ok(())
     }
 

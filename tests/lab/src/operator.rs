@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 
 use tokio::time::{sleep, timeout};
 
+use crate::control_plane::START_LIMIT;
 use crate::emulator::Emulator;
 use crate::identities::{OPERATOR, TENANT_ID};
 use crate::kubeconfig;
@@ -24,7 +25,6 @@ use crate::reaper::Reaper;
 pub(crate) const SERVICE_ACCOUNT: (&str, &str) =
     ("airflow-workload-identity", "airflow-workload-identity");
 
-const START_LIMIT: Duration = Duration::from_secs(20);
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 

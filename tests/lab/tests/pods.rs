@@ -37,7 +37,7 @@ async fn pods_run_roll_out_and_go_away() {
             "pods",
             "--all",
             "--namespace=airflow",
-            "--timeout=30s",
+            "--timeout=90s",
         ];
         lab.kubectl(&gone).await.unwrap();
     }

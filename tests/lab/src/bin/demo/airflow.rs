@@ -49,7 +49,7 @@ async fn wait_for(lab: &Lab, condition: &str) -> Result<()> {
         "awi/prod",
         "-n",
         "airflow",
-        "--timeout=60s",
+        "--timeout=120s",
     ];
     let Err(error) = lab.kubectl(&wait).await else {
         return Ok(());
