@@ -1,11 +1,12 @@
 //! The real control plane: etcd, kube-apiserver and kube-controller-manager.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{self, Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -275,12 +276,10 @@ struct Ports {
 
 impl Ports {
     fn choose() -> Result<Self> {
-        // All are bound before the first is freed, so that they differ.
-        let (etcd, etcd_peer, apiserver) = (bind()?, bind()?, bind()?);
         Ok(Self {
-            etcd: etcd.local_addr()?.port(),
-            etcd_peer: etcd_peer.local_addr()?.port(),
-            apiserver: apiserver.local_addr()?.port(),
+            etcd: free_port()?,
+            etcd_peer: free_port()?,
+            apiserver: free_port()?,
         })
     }
 
@@ -289,12 +288,17 @@ impl Ports {
     }
 }
 
-/// A port that is free, and that nobody's connection takes until it is bound again: those get theirs from 32768 on.
+/// Those that a lab of this process has or had: it binds them later, and perhaps again.
+static GIVEN: sync::Mutex<BTreeSet<u16>> = sync::Mutex::new(BTreeSet::new());
+
+/// A port that nobody has, and that nobody's connection takes until it is bound: those get theirs from 32768 on.
 /// <https://docs.kernel.org/networking/ip-sysctl.html#ip-variables>
-fn bind() -> Result<TcpListener> {
+fn free_port() -> Result<u16> {
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let any = || RandomState::new().build_hasher().finish() % 20_000;
-    let mut tried = (0..100).map(|_| u16::try_from(10_000 + any()));
-    let found = tried.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.ok()?)).ok());
+    let mut tried = (0..100).filter_map(|_| u16::try_from(10_000 + any()).ok());
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let found = tried.find(|port| given.insert(*port) && is_free(port));
     found.context("no port between 10000 and 30000 is free")
 }
 

@@ -10,12 +10,10 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, PostParams};
-use kube::runtime::wait::{await_condition, conditions::is_crd_established};
-use kube::{Api, Client, ResourceExt};
+use kube::api::PostParams;
+use kube::{Api, Client};
 use tokio::sync::{Mutex, OnceCell};
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::audit::AuditEntry;
 use crate::azure::Azure;
@@ -347,6 +345,23 @@ impl Lab {
             .await
     }
 
+    /// Waits until kubectl finds the kinds of all CRDs, for discovery is later than the CRDs. `kubectl wait` fails
+    /// where a CRD has no conditions yet: <https://github.com/kubernetes/kubernetes/issues/66439>.
+    pub async fn until_kinds_are_served(&self) -> Result<()> {
+        let crds = self.kubectl(&["get", "crds", "--output=name"]).await?;
+        let start = Instant::now();
+        for crd in crds.lines() {
+            let kind = crd.rsplit('/').next().unwrap_or_default();
+            while let Err(error) = self.kubectl(&["get", kind, "--all-namespaces"]).await {
+                if start.elapsed() > START_LIMIT {
+                    return Err(error.context(format!("{kind}: not served in {START_LIMIT:?}")));
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Has another folder removed when the lab ends.
     pub fn remove_at_end(&self, folder: &Path) -> Result<()> {
         self.reaper.remove_at_end(folder)
@@ -367,17 +382,7 @@ impl Lab {
         let crds = crds.to_str().context("a path that is not UTF-8")?;
         self.kubectl(&["apply", "--server-side", "--kustomize", crds])
             .await?;
-        // Not `kubectl wait`: it fails where a CRD has no conditions yet.
-        // <https://github.com/kubernetes/kubernetes/issues/66439>
-        let api: Api<CustomResourceDefinition> = Api::all(self.client().await?);
-        for crd in api.list(&ListParams::default()).await? {
-            let name = crd.name_any();
-            let established = await_condition(api.clone(), &name, is_crd_established());
-            timeout(START_LIMIT, Box::pin(established))
-                .await
-                .with_context(|| format!("{name} is not served after {START_LIMIT:?}"))??;
-        }
-        Ok(())
+        self.until_kinds_are_served().await
     }
 
     async fn install_rights(&self) -> Result<()> {

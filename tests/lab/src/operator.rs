@@ -26,7 +26,7 @@ pub(crate) const SERVICE_ACCOUNT: (&str, &str) =
     ("airflow-workload-identity", "airflow-workload-identity");
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(90);
 
 /// How to run the operator.
 #[derive(Clone, Debug)]

@@ -177,7 +177,7 @@ impl Cluster {
         let mut command = self.reaper.command(&self.kubectl)?;
         let child = command
             .args(["delete", "mutatingwebhookconfiguration", CONFIGURATION])
-            .args(["--ignore-not-found", "--request-timeout=5s"])
+            .args(["--ignore-not-found", "--request-timeout=60s"])
             .arg(flag("kubeconfig", self.kubeconfig.display()))
             .arg(flag("cache-dir", self.cache.display()))
             .stdout(Stdio::null())

@@ -175,13 +175,17 @@ async fn a_watch_streams_until_its_connection_is_cut() {
         "{}/api/v1/namespaces/default/configmaps?watch=true",
         proxy.cluster_url()
     );
-    let mut watch = client(&lab)
-        .get(url)
-        .bearer_auth(token)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(watch.status(), 200);
+    // The API server takes a moment to know the binding, and what the role says.
+    let start = std::time::Instant::now();
+    let mut watch = loop {
+        let watch = client(&lab).get(&url).bearer_auth(&token).send();
+        let watch = watch.await.unwrap();
+        if watch.status() == 200 {
+            break watch;
+        }
+        assert!(start.elapsed() < LIMIT, "{}", watch.status());
+        tokio::time::sleep(A_WHILE).await;
+    };
     for name in ["first", "second"] {
         lab.kubectl(&["create", "configmap", name]).await.unwrap();
         let news = async {
