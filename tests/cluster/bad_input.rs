@@ -55,7 +55,7 @@ fn a_role_that_is_missing() {
         let world = World::new("forbidden").await;
         let fault = json!({
             "operation": "credential.put", "pathContains": world.identity, "status": 403, "code": "AuthorizationFailed",
-            "message": "The client does not have authorization to perform action 'write'", "times": 4, "action": "respond",
+            "message": "The client does not have authorization to perform action 'write'", "times": 20, "action": "respond",
         });
         world.lab.emulator().fault(&fault).await.unwrap();
         world.prod(json!({})).await;

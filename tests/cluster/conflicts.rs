@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use lab::{
-    Lab, LabOptions,
+    Lab, LabOptions, OperatorOptions,
     proxy::{Fate, Proxy, Seen},
 };
 use serde_json::json;
@@ -60,7 +60,12 @@ fn a_role_that_somebody_makes_while_azure_is_slow() {
             seen.method == Method::PUT && seen.path.contains("/federatedIdentityCredentials/")
         };
         proxy.rule(move |seen| if put(seen) { Fate::Hold } else { Fate::Pass });
-        let options = often().through(&proxy);
+        // What is held is not given up.
+        let patient = OperatorOptions {
+            extra_args: Vec::new(),
+            ..often()
+        };
+        let options = patient.through(&proxy);
         let operator = lab.start_operator(awi(), options).await.unwrap();
         let world = World::of(&lab, &operator, "late-role").await;
         world.grant(json!({})).await;

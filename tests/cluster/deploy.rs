@@ -38,6 +38,7 @@ fn each_overlay_is_taken_its_pods_are_admitted_and_applied_again_it_changes_noth
             let crds = lab.scratch().join("prometheus-operator.yaml");
             std::fs::write(&crds, prometheus_operator()).unwrap();
             lab.apply(&crds).await.unwrap();
+            lab.until_kinds_are_served().await.unwrap();
 
             let folder = path(&format!("deploy/overlays/{overlay}"));
             lab.kubectl(&["apply", "--server-side", "-k", &folder])
@@ -46,14 +47,6 @@ fn each_overlay_is_taken_its_pods_are_admitted_and_applied_again_it_changes_noth
             lab.kubectl(&["apply", "-f", &path("deploy/samples")])
                 .await
                 .unwrap();
-            // Exits with 1 where anything would change.
-            lab.kubectl(&["diff", "--server-side", "-k", &folder])
-                .await
-                .unwrap();
-            lab.kubectl(&["diff", "-f", &path("deploy/samples")])
-                .await
-                .unwrap();
-
             let replicas = "--for=jsonpath={.status.replicas}=2";
             let deployment = format!("deployment/{NAMESPACE}");
             let args = [
@@ -65,6 +58,13 @@ fn each_overlay_is_taken_its_pods_are_admitted_and_applied_again_it_changes_noth
                 "--timeout=90s",
             ];
             lab.kubectl(&args).await.unwrap();
+            // Exits with 1 where anything would change.
+            lab.kubectl(&["diff", "--server-side", "-k", &folder])
+                .await
+                .unwrap();
+            lab.kubectl(&["diff", "-f", &path("deploy/samples")])
+                .await
+                .unwrap();
         }
     });
 }
@@ -102,6 +102,8 @@ fn the_status_of_an_object_is_the_operators_alone_once_it_is_guarded() {
         for _ in 0..100 {
             if let Err(error) = write(&[tenant]).await {
                 refused = error.to_string();
+            }
+            if refused.contains("ValidatingAdmissionPolicy") {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;

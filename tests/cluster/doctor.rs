@@ -68,6 +68,7 @@ fn a_healthy_installation_is_found_healthy_and_what_is_done_to_it_is_found() {
         // The pods were there before.
         let printed = until(&world, &person, &["pods"], &["kubectl rollout restart"]).await;
         assert_eq!(found(&printed, "error", "pods").len(), 2, "{printed:?}");
+        tokio::time::sleep(pods::POLICY_HEARS).await;
         for workload in ["deployment/airflow-scheduler", "statefulset/airflow-worker"] {
             world
                 .kubectl(&format!("rollout restart {workload}"))

@@ -163,7 +163,7 @@ fn helm_waits_until_the_object_of_a_release_is_ready() {
             let args: Vec<&str> = args.iter().chain(more).copied().collect();
             world.lab.helm(&args).await
         };
-        install(&["--timeout", "40s"]).await.unwrap();
+        install(&["--timeout", "120s"]).await.unwrap();
         let status = world.get("prod").await.unwrap().status.unwrap();
         assert_eq!(status.conditions[0].status, "True", "{status:?}");
 

@@ -319,15 +319,11 @@ fn what_was_recognised_once_is_not_exchanged_for_a_neighbour() {
             .kubectl("delete deployment,serviceaccount -l release=airflow")
             .await
             .unwrap();
+        let there_is = "There is:\nspec: { airflow: { helmRelease: prod } }";
         let message = world
-            .until("prod", "Ready", "False", "NoServiceAccounts")
+            .until_told("prod", "Ready", "False", "NoServiceAccounts", there_is)
             .await;
-        for words in [
-            "helmRelease: airflow",
-            "There is:\nspec: { airflow: { helmRelease: prod } }",
-        ] {
-            assert!(message.contains(words), "{message}");
-        }
+        assert!(message.contains("helmRelease: airflow"), "{message}");
         world
             .becomes(Vec::new(), async || world.federated().await)
             .await;

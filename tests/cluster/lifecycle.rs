@@ -81,11 +81,10 @@ fn deletion_waits_for_azure_and_says_so() {
             .await
             .unwrap();
         world.delete("prod").await;
-        let message = world.until("prod", "Ready", "False", "Deleting").await;
-        assert!(
-            message.contains("ScopeLocked") && message.contains("az lock list"),
-            "{message}"
-        );
+        let message = world
+            .until_told("prod", "Ready", "False", "Deleting", "ScopeLocked")
+            .await;
+        assert!(message.contains("az lock list"), "{message}");
         emulator.clear_locks().await.unwrap();
         world.until_gone("prod").await;
         assert_eq!(world.federated().await, Vec::<String>::new());
@@ -153,7 +152,9 @@ fn whatever_holds_a_deletion_is_told_and_one_annotation_lets_go() {
         let lock = json!({ "scope": world.identity });
         world.lab.emulator().lock(&lock).await.unwrap();
         world.delete("prod").await;
-        let message = world.until("prod", "Ready", "False", "Deleting").await;
+        let message = world
+            .until_told("prod", "Ready", "False", "Deleting", "ScopeLocked")
+            .await;
         for words in [
             "az lock list",
             "kubectl annotate awi prod -n let-go airflow-workload-identity.io/abandon-credentials=true",
@@ -181,8 +182,10 @@ fn a_role_that_was_taken_away_holds_a_deletion_until_it_is_given_back() {
         let forbidden = json!({ "operation": "credential.delete", "status": 403, "code": "AuthorizationFailed", "message": "no", "action": "respond" });
         lab.emulator().fault(&forbidden).await.unwrap();
         world.delete("prod").await;
-        let message = world.until("prod", "Ready", "False", "Deleting").await;
-        assert!(message.contains("az role assignment create"), "{message}");
+        let words = "az role assignment create";
+        world
+            .until_told("prod", "Ready", "False", "Deleting", words)
+            .await;
         lab.emulator().clear_faults().await.unwrap();
         world.until_gone("prod").await;
         assert!(world.federated().await.is_empty());

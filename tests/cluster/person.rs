@@ -64,6 +64,15 @@ impl Person {
                 .await
                 .unwrap();
         }
+        let user = format!("system:serviceaccount:{}:{ACCOUNT}", world.ns);
+        for kind in ["airflowworkloadidentities", "azureidentitygrants"] {
+            let may = format!("auth can-i list {kind} --as {user}");
+            world
+                .eventually("the rights have got around", async || {
+                    world.kubectl(&may).await.ok()
+                })
+                .await;
+        }
 
         let emulator = world.lab.emulator();
         let token = world.lab.mint_azure_admin_token().await.unwrap();
@@ -91,7 +100,7 @@ impl Person {
                 ("AZURE_AUTHORITY_HOST", url),
                 ("NO_PROXY", "127.0.0.1".into()),
             ],
-            user: format!("system:serviceaccount:{}:{ACCOUNT}", world.ns),
+            user,
         }
     }
 

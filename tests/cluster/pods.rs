@@ -31,7 +31,7 @@ const VARIABLES: [&str; 4] = [
 ];
 const CONNECTIONS: &str = "prod-airflow-connections";
 /// The API server's policy hears of a status later than who reads it; pods that start before get nothing.
-const POLICY_HEARS: Duration = Duration::from_secs(6);
+pub const POLICY_HEARS: Duration = Duration::from_secs(6);
 
 static SHARED: OnceCell<(Lab, Operator, Node, AzureWebhook)> = OnceCell::const_new();
 

@@ -9,7 +9,7 @@ use crate::world::{World, all, awi, run};
 fn a_write_in_flight_is_finished_and_recorded_and_none_begins_after_it() {
     run(async {
         // Each write to an identity takes its time.
-        let emulator_args = ["--write-window-ms", "2000"].map(str::to_owned).into();
+        let emulator_args = ["--write-window-ms", "8000"].map(str::to_owned).into();
         let options = LabOptions {
             emulator_args,
             ..LabOptions::default()
@@ -24,14 +24,12 @@ fn a_write_in_flight_is_finished_and_recorded_and_none_begins_after_it() {
         world.grant(json!({})).await;
         world.installed(&["scheduler", "triggerer", "worker"]).await;
         world.prod(json!({})).await;
-        // Recorded ahead of the first write.
         world
             .eventually("a write begins", async || {
-                let status = world.get("prod").await?.status?;
-                (!status.credentials.is_empty()).then_some(())
+                let counts = lab.emulator().counts().await.unwrap();
+                (counts.of("credential.put") > 0).then_some(())
             })
             .await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         drop(world);
         let ended = operator.stop().await.unwrap();
         assert!(ended.success(), "{ended}\n{}", operator.log());
@@ -76,6 +74,7 @@ fn an_operator_that_waits_for_its_cluster_ends_when_it_is_asked_to() {
             assert!(operator.stop().await.unwrap().success());
         }
         lab.apply(&crd).await.unwrap();
+        lab.until_kinds_are_served().await.unwrap();
         let mut half = lab.start_operator(awi(), here).await.unwrap();
         let world = World::of(&lab, &half, "half").await;
         world.prod(json!({})).await;

@@ -41,7 +41,7 @@ pub fn awi() -> &'static Path {
 pub fn often() -> OperatorOptions {
     OperatorOptions {
         resync: "2s".into(),
-        extra_args: ["--azure-timeout", "3s"].map(str::to_owned).into(),
+        extra_args: ["--azure-timeout", "10s"].map(str::to_owned).into(),
         ..OperatorOptions::default()
     }
 }

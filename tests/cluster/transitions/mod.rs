@@ -312,7 +312,7 @@ impl<'a> Stage<'a> {
             if difference.is_empty() {
                 return Ok(());
             }
-            if start.elapsed() > Duration::from_secs(15) {
+            if start.elapsed() > Duration::from_secs(60) {
                 return Err(format!("{what}:\n  {}", difference.join("\n  ")));
             }
             sleep(Duration::from_millis(250)).await;

@@ -75,7 +75,7 @@ const LISTS: usize = 2 * BACKOFF;
 /// All kinds, and what a pass reads.
 const ALL: usize = 20 * BACKOFF;
 /// It was done; but perhaps it is tried again before the watch tells. A status is written three times.
-const SEEN_LATE: usize = 2;
+const SEEN_LATE: usize = 3;
 
 #[rustfmt::skip]
 static WRITES: &[Row] = &[

@@ -165,7 +165,7 @@ impl Both {
 
     /// Asks both until both have the status code.
     pub async fn until(&mut self, path: &str, code: u16) {
-        for _ in 0..200 {
+        for _ in 0..1200 {
             let step = get(path);
             self.memory.collect_garbage(Timestamp::now());
             if self.real(&step).await.0 == code && self.in_memory(&step).0 == code {

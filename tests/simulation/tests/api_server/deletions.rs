@@ -57,7 +57,7 @@ pub async fn compare(both: &mut Both) {
         .await;
     }
     // The garbage collector has to know of them first.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     both.run([
         delete(
             format!("{SECRETS}/back"),
