@@ -2,12 +2,12 @@
 
 use axum::http::Method;
 use lab::{
-    Lab, LabOptions, OperatorOptions,
+    Lab, LabOptions,
     proxy::{Fate, Proxy, Seen},
 };
 use serde_json::json;
 
-use crate::world::{CLIENT_ID, World, all, awi, often, run};
+use crate::world::{CLIENT_ID, World, all, awi, patient, run};
 
 #[test]
 fn a_credential_of_our_name_with_a_foreign_subject() {
@@ -60,12 +60,7 @@ fn a_role_that_somebody_makes_while_azure_is_slow() {
             seen.method == Method::PUT && seen.path.contains("/federatedIdentityCredentials/")
         };
         proxy.rule(move |seen| if put(seen) { Fate::Hold } else { Fate::Pass });
-        // What is held is not given up.
-        let patient = OperatorOptions {
-            extra_args: Vec::new(),
-            ..often()
-        };
-        let options = patient.through(&proxy);
+        let options = patient().through(&proxy);
         let operator = lab.start_operator(awi(), options).await.unwrap();
         let world = World::of(&lab, &operator, "late-role").await;
         world.grant(json!({})).await;

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
-use lab::{AzureRequest, Lab, LabOptions, OperatorOptions};
+use lab::{AzureRequest, Lab, LabOptions};
 use serde_json::{Value, json};
 
-use crate::world::{World, awi, list, often, resource_id, run};
+use crate::world::{World, awi, list, often, patient, resource_id, run};
 
 const IDENTITIES: usize = 10;
 /// Azure's limit.
@@ -90,13 +90,8 @@ fn two_hundred_objects_share_ten_identities_under_azures_documented_throttle() {
         })
         .await
         .unwrap();
-        // What is compared far more often than Azure lets it be must hold up nobody. No write is given up here:
-        // the next one could overlap with it.
-        let patient = OperatorOptions {
-            extra_args: Vec::new(),
-            ..often()
-        };
-        let operator = lab.start_operator(awi(), patient).await.unwrap();
+        // What is compared far more often than Azure lets it be must hold up nobody.
+        let operator = lab.start_operator(awi(), patient()).await.unwrap();
         let world = World::of(&lab, &operator, "crowd").await;
         for identity in 0..=IDENTITIES {
             let id = resource_id(&format!("crowd-{identity}"));

@@ -46,6 +46,14 @@ pub fn often() -> OperatorOptions {
     }
 }
 
+/// The same for one that gives up no request to Azure: what it sends next could overlap with that.
+pub fn patient() -> OperatorOptions {
+    OperatorOptions {
+        extra_args: Vec::new(),
+        ..often()
+    }
+}
+
 /// A lab and an operator of a test's own.
 pub async fn own(options: OperatorOptions) -> (Lab, Operator) {
     let lab = Lab::start(LabOptions::default()).await.unwrap();
